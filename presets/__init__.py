@@ -1,0 +1,1 @@
+"""Experiments and their ingredients as YAML. This module only makes the files findable when installed."""
