@@ -1,0 +1,292 @@
+"""The options of the command line as data: what each does, an example of it, and which go together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+EXPORT_FORMATS = ("csv", "json", "md")
+QUEUE_ACTIONS = ("show", "start", "pause", "continue")
+MAX_FPS = 30
+
+
+@dataclass(frozen=True)
+class Command:
+    """An option that says what to do. ``handler`` is "module:function", imported only when this one is asked for."""
+
+    flag: str
+    handler: str
+    help: str
+    example: str
+    modifiers: tuple[str, ...] = ()
+    metavar: str | tuple[str, ...] | None = None
+    nargs: int | Literal["?"] | None = None
+    const: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def dest(self) -> str:
+        """Attribute of the parsed arguments that holds this option."""
+        return destination(self.flag)
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """An option that says how. Without ``metavar`` and ``choices`` it is a switch."""
+
+    flag: str
+    help: str
+    example: str
+    metavar: str | None = None
+    repeat: bool = False
+    type: Callable[[str], object] = str
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def dest(self) -> str:
+        """Attribute of the parsed arguments that holds this option."""
+        return destination(self.flag)
+
+
+def destination(flag: str) -> str:
+    """``--allow-inexact`` as ``allow_inexact``; ``--continue``, a keyword of Python's, as ``continue_``."""
+    name = flag.removeprefix("--").replace("-", "_")
+    return f"{name}_" if name == "continue" else name
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _fps(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= MAX_FPS:
+        raise ValueError
+    return value
+
+
+_DISPLAY = ("--json", "--fps", "--lite", "--ascii")
+_TRAIN = ("--set", "--name", "--seed", "--device", "--data", "--detach", *_DISPLAY)
+
+TRAIN = (
+    Command(
+        "--run",
+        "tui.commands.run:start",
+        "train a preset: a YAML file, the name of a preset, or - for YAML on standard input",
+        "cifar-tui --run quickstart",
+        modifiers=_TRAIN,
+        metavar="PRESET",
+    ),
+    Command(
+        "--resume",
+        "tui.commands.run:resume",
+        "go on with a run from its newest checkpoint; with --set train.epochs=N a finished run goes on as a new one",
+        "cifar-tui --resume last",
+        modifiers=("--allow-inexact", *_TRAIN),
+        metavar="RUN",
+    ),
+    Command(
+        "--watch",
+        "tui.commands.run:watch",
+        "show a run as it goes; Ctrl-C leaves it running",
+        "cifar-tui --watch last",
+        modifiers=_DISPLAY,
+        metavar="RUN",
+    ),
+    Command(
+        "--stop",
+        "tui.commands.control:stop",
+        "end a run after its current step, with a checkpoint",
+        "cifar-tui --stop best_5m",
+        metavar="RUN",
+    ),
+    Command(
+        "--pause",
+        "tui.commands.control:pause",
+        "hold a run at its next step; it keeps its memory",
+        "cifar-tui --pause last",
+        metavar="RUN",
+    ),
+    Command(
+        "--continue",
+        "tui.commands.control:proceed",
+        "let a paused run go on",
+        "cifar-tui --continue last",
+        metavar="RUN",
+    ),
+    Command(
+        "--queue",
+        "tui.commands.control:queue",
+        "alone: show the queue, or start, pause or continue it; with --run: wait for a free device instead of starting",
+        "cifar-tui --run best_5m --queue",
+        modifiers=("--json",),
+        metavar="ACTION",
+        nargs="?",
+        const="show",
+        choices=QUEUE_ACTIONS,
+    ),
+)
+
+LOOK = (
+    Command(
+        "--list",
+        "tui.commands.listing:list_runs",
+        "list the runs, all or those that a filter lets through",
+        "cifar-tui --list 'resnet lr>=0.01 status:finished -note:debug'",
+        modifiers=("--json", "--ascii", "--archived"),
+        metavar="FILTER",
+        nargs="?",
+        const="",
+    ),
+    Command(
+        "--show",
+        "tui.commands.listing:show",
+        "show one run: state, results beside the published figure, configuration, where its files are",
+        "cifar-tui --show last",
+        modifiers=("--json", "--ascii"),
+        metavar="RUN",
+    ),
+    Command(
+        "--compare",
+        "tui.commands.compare:compare",
+        "two runs side by side: results, and the settings that differ",
+        "cifar-tui --compare best_5m last",
+        modifiers=("--json", "--ascii"),
+        metavar=("A", "B"),
+        nargs=2,
+    ),
+    Command(
+        "--export",
+        "tui.commands.export:export",
+        "write a run's metrics as CSV or JSON, or a report of it as Markdown",
+        "cifar-tui --export last --format csv --output last.csv",
+        modifiers=("--format", "--output"),
+        metavar="RUN",
+    ),
+    Command(
+        "--inspect",
+        "tui.commands.inspect:inspect",
+        "count a preset's parameters, MACs and activation memory, layer by layer, without training it",
+        "cifar-tui --inspect best_5m",
+        modifiers=("--json", "--set"),
+        metavar="PRESET",
+    ),
+    Command(
+        "--list-presets",
+        "tui.commands.schema:list_presets",
+        "list the presets with a line about each",
+        "cifar-tui --list-presets",
+        modifiers=("--json",),
+        nargs=0,
+    ),
+    Command(
+        "--schema",
+        "tui.commands.schema:schema",
+        "print the JSON Schema of an experiment, for editors",
+        "cifar-tui --schema > experiment.schema.json",
+        nargs=0,
+    ),
+)
+
+MANAGE = (
+    Command(
+        "--evaluate",
+        "tui.commands.manage:evaluate",
+        "test a run's checkpoints on the test set again",
+        "cifar-tui --evaluate last",
+        modifiers=("--json", "--device", "--data"),
+        metavar="RUN",
+    ),
+    Command(
+        "--delete",
+        "tui.commands.manage:delete",
+        "move a run to the trash; never a live one",
+        "cifar-tui --delete 20260131-142233-9f3a1c",
+        metavar="RUN",
+    ),
+    Command(
+        "--undelete",
+        "tui.commands.manage:undelete",
+        "bring a run back from the trash",
+        "cifar-tui --undelete 20260131-142233-9f3a1c",
+        metavar="RUN",
+    ),
+)
+
+COMMANDS = (*TRAIN, *LOOK, *MANAGE)
+
+MODIFIERS = (
+    Modifier(
+        "--set",
+        "override one setting of the preset; may be repeated",
+        "cifar-tui --run best_5m --set optimizer.lr=0.01 --set train.epochs=30",
+        metavar="KEY=VALUE",
+        repeat=True,
+    ),
+    Modifier("--name", "name of the run", "cifar-tui --run quickstart --name first", metavar="TEXT"),
+    Modifier(
+        "--seed",
+        "seed of weights, order and augmentation",
+        "cifar-tui --run best_5m --seed 7",
+        metavar="N",
+        type=_natural,
+    ),
+    Modifier(
+        "--device",
+        "auto, cpu, mps, cuda or cuda:N",
+        "cifar-tui --run best_5m --device cuda:1",
+        metavar="DEVICE",
+    ),
+    Modifier(
+        "--data",
+        "folder that holds the data sets, in place of CIFAR_TUI_DATA",
+        "cifar-tui --run best_5m --data ~/datasets",
+        metavar="DIR",
+        type=Path,
+    ),
+    Modifier("--detach", "return at once with the run's id", "cifar-tui --run best_5m --detach"),
+    Modifier(
+        "--allow-inexact",
+        "resume even where the result can no longer be bit for bit that of an unbroken run",
+        "cifar-tui --resume last --allow-inexact",
+    ),
+    Modifier("--archived", "list archived runs too", "cifar-tui --list --archived"),
+    Modifier(
+        "--format",
+        "csv, json or md; without it the ending of --output decides, else csv",
+        "cifar-tui --export last --format md",
+        metavar="FORMAT",
+        choices=EXPORT_FORMATS,
+    ),
+    Modifier(
+        "--output",
+        "file to write, in place of standard output",
+        "cifar-tui --export last --output report.md",
+        metavar="FILE",
+        type=Path,
+    ),
+    Modifier("--json", "JSON for programs; while training one object a line", "cifar-tui --run quickstart --json"),
+    Modifier(
+        "--fps",
+        f"most screen updates a second, up to {MAX_FPS}",
+        "cifar-tui --fps 1",
+        metavar="N",
+        type=_fps,
+    ),
+    Modifier("--lite", "send less: for slow lines", "cifar-tui --lite"),
+    Modifier("--ascii", "only ASCII characters", "cifar-tui --ascii"),
+    Modifier(
+        "--runs",
+        "folder of the runs, in place of CIFAR_TUI_RUNS or ./runs",
+        "cifar-tui --list --runs ~/cifar/runs",
+        metavar="DIR",
+        type=Path,
+    ),
+)
+
+# What may stand beside every command, and what the terminal app itself understands.
+EVERYWHERE = ("--runs",)
+APP_MODIFIERS = ("--data", "--fps", "--lite", "--ascii")
