@@ -1,0 +1,1 @@
+"""Optimisers and averages of weights. Importing this package imports nothing heavy."""
