@@ -1,7 +1,7 @@
 """Small files written whole or not at all, and files of a run opened without trusting what lies at their path.
 
-A temporary file in the same folder is written, flushed to the disk and renamed over the target, and the folder is flushed
-too: without the last step a power cut can leave the old name, without the first an empty file under the new one.
+A temporary file in the same folder is written, flushed to the disk and renamed over the target; then the folder is
+flushed too. Without the last step a power cut can undo the rename, without the first it leaves an empty file.
 """
 
 import errno
@@ -133,7 +133,7 @@ def _open_folder(folder: Path) -> Iterator[int]:
 
 
 def _refuse_link(path: Path, folder: int) -> None:
-    """The rename would replace a link, not follow it; but we make no links, so one here means that something is wrong."""
+    """The rename would replace a link, not follow it; but we make none, so one here means that something is wrong."""
     with suppress(FileNotFoundError):
         if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, "is a symbolic link, which is never written to", os.fspath(path))

@@ -58,7 +58,9 @@ class Identity:
             return None
         counts = [record.get("pid"), record.get("start_ticks"), record.get("pidns")]
         names = [record.get("boot_id"), record.get("host")]
-        if not (_is_plausible(counts[0]) and all(map(_is_count, counts)) and all(isinstance(name, str) for name in names)):
+        if not all(map(_is_count, counts)) or not all(isinstance(name, str) for name in names):
+            return None
+        if not _is_plausible(record["pid"]):
             return None
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
@@ -108,7 +110,7 @@ class Lock:
         self._path = os.fspath(path)
 
     def acquire(self, byte: int) -> bool:
-        """Take a byte; True too if this Lock has it already. False if another process, or another Lock of this one, has it.
+        """Take a byte, or have it already. False if another process, or another Lock of this process, has it.
 
         The file is made (mode 0600) if it is missing. Raises OSError if it cannot be opened or is a symbolic link.
         """

@@ -22,6 +22,8 @@ _LINE_BREAK = re.compile("\r*\n|[\r\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
     "[\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
 )
+# Signs that Unicode 16 made two cells wide: what a terminal draws depends on its age.
+_DISPUTED_WIDTH = re.compile("[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d376]")
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"  # Hangul fillers: letters without ink, as wide as two cells
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -43,7 +45,8 @@ def clean(text: str, newlines: bool = False) -> str:
         text = text.replace("\n", " ")
     if text.isascii():
         return text.translate(_ASCII_CONTROLS)
-    return _limit_marks("".join(map(_visible, _INVISIBLE.sub("", text))))
+    text = _DISPUTED_WIDTH.sub(_REPLACEMENT, _INVISIBLE.sub("", text))
+    return _limit_marks("".join(map(_visible, text)))
 
 
 def width(text: str) -> int:
@@ -98,7 +101,7 @@ def _limit_marks(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _cells(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf", "Cc") or "\u1160" <= character <= "\u11ff":
+    if unicodedata.category(character) in ("Mn", "Me", "Mc", "Cf", "Cc") or "\u1160" <= character <= "\u11ff":
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
