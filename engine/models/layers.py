@@ -42,9 +42,7 @@ def average_pool(window: int) -> nn.Module:
     return nn.AvgPool2d(window) if window else nn.AdaptiveAvgPool2d(1)
 
 
-def linear_head(
-    widths: Sequence[int], dropout: Sequence[float], activation: Activation | None
-) -> nn.Sequential:
+def linear_head(widths: Sequence[int], dropout: Sequence[float], activation: Activation | None) -> nn.Sequential:
     """Linear layers from ``widths[0]`` features through the hidden ones to ``widths[-1]`` classes.
 
     ``dropout`` holds the rate before each layer (empty: none); ``activation`` follows each but the last (None: none).

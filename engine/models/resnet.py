@@ -1,7 +1,7 @@
 """ResNet: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385.
 
-Blocks: figure 5. CIFAR form: section 4.2 (3x3 stem, three stages, global average). ImageNet form: table 1 (7x7 stem with
-stride 2, max pooling). Bottlenecks carry the stride on the 3x3 convolution, as torchvision and later work do.
+Blocks: figure 5. CIFAR form: section 4.2 (3x3 stem, three stages, global average). ImageNet form: table 1 (7x7 stem
+with stride 2, max pooling). Bottlenecks carry the stride on the 3x3 convolution, as torchvision and later work do.
 """
 
 from collections import OrderedDict

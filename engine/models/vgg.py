@@ -20,9 +20,7 @@ def build(options: Vgg, channels: int, size: int, classes: int) -> nn.Module:
         raise UserError(problem)
     network = OrderedDict[str, nn.Module]()
     inputs = channels
-    for number, (outputs, convolutions) in enumerate(
-        zip(options.channels, options.convolutions, strict=True), start=1
-    ):
+    for number, (outputs, convolutions) in enumerate(zip(options.channels, options.convolutions, strict=True), start=1):
         network[f"stage{number}"] = stage(options, inputs, outputs, convolutions)
         inputs = outputs
     if options.global_pool:

@@ -8,6 +8,6 @@ from engine.options.architecture.base import Activation, ArchitectureOptions, In
 from engine.options.architecture.plain import Vgg
 from engine.options.architecture.residual import ResNet
 
-Architecture = Annotated[ResNet | Vgg, Field(discriminator="family")]
+ArchitectureChoice = Annotated[ResNet | Vgg, Field(discriminator="family")]
 
-__all__ = ["Activation", "Architecture", "ArchitectureOptions", "Initialization", "ResNet", "Vgg"]
+__all__ = ["Activation", "ArchitectureChoice", "ArchitectureOptions", "Initialization", "ResNet", "Vgg"]

@@ -1,4 +1,4 @@
-"""What the options of all network families share: activation, initialisation, bounded types, and the shape arithmetic."""
+"""What the options of all network families share: activation, initialisation, bounded types, shape arithmetic."""
 
 from typing import Annotated, Literal
 
@@ -33,9 +33,10 @@ class ArchitectureOptions(Buildable):
     """Options that every family has.
 
     The builder is called as ``builder(options, channels, size, classes)`` with the number of image channels, the image
-    side in pixels and the number of classes, and returns an ``nn.Module`` from (N, channels, size, size) to (N, classes).
+    side in pixels and the number of classes. It returns a module from (N, channels, size, size) to (N, classes).
     """
 
+    family: str
     name: str = option("", "The preset the architecture came from, as shown in tables.", max_length=200)
     activation: Activation = option("relu", "Activation used everywhere in the network.")
     initialization: Initialization = option(
@@ -43,7 +44,7 @@ class ArchitectureOptions(Buildable):
     )
 
     def misfit(self, channels: int, size: int) -> str | None:
-        """Why images of (channels, size, size) cannot pass through this network, as one sentence; None when they can."""
+        """Why images of (channels, size, size) cannot pass through this network, in one sentence; None if they can."""
         return None
 
 

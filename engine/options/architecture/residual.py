@@ -1,5 +1,6 @@
 """Options of the networks made of residual blocks."""
 
+from itertools import pairwise
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -34,14 +35,16 @@ class ResNet(ArchitectureOptions):
     stem: Width = option(64, "Width of the first convolution.", unit="channels")
     stem_kernel: Kernel = option(3, "Kernel of the first convolution; 7 in the ImageNet form.", unit="pixels")
     stem_stride: int = option(1, "Stride of the first convolution; 2 in the ImageNet form.", unit="pixels", ge=1, le=4)
-    stem_pool: bool = option(False, "3x3 max pooling with stride 2 after the first convolution, as in the ImageNet form.")
+    stem_pool: bool = option(False, "3x3 max pooling with stride 2 after the first convolution, as for ImageNet.")
     channels: Widths = option(
         (64, 128, 256, 512), "Width of each stage; a bottleneck puts out `expansion` times as many.", unit="channels"
     )
     blocks: Repeats = option((2, 2, 2, 2), "Residual blocks in each stage.", unit="blocks")
     strides: Strides = option((), "Stride of each stage's first block; empty means 1, then 2 for each later stage.")
     block: Block = option("basic", "Basic block of two convolutions, or bottleneck of 1x1, 3x3, 1x1.")
-    expansion: int = option(4, "Output width of a bottleneck over its inner width; basic blocks have none.", ge=1, le=16)
+    expansion: int = option(
+        4, "Output width of a bottleneck over its inner width; no effect on basic blocks.", ge=1, le=16
+    )
     kernels: Kernels = option(
         (3, 3), "Kernels of a basic block's two convolutions; the first carries the stride.", unit="pixels"
     )
@@ -89,7 +92,7 @@ class ResNet(ArchitectureOptions):
         if self.shortcut == "projection":
             return self
         widths = (self.stem, *[width * self.output_expansion for width in self.channels])
-        if any(later < earlier for earlier, later in zip(widths, widths[1:], strict=False)):
+        if any(later < earlier for earlier, later in pairwise(widths)):
             raise ValueError(f"shortcut {self.shortcut} pads with zero channels and cannot narrow; use projection")
         if self.shortcut == "pool_pad" and max(self.stage_strides) > 2:
             raise ValueError("shortcut pool_pad halves the map by 2x2 pooling; strides above 2 need another shortcut")

@@ -1,0 +1,192 @@
+"""Every architecture preset is counted, and held to torch's own counter and to the exact figures where published."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pydantic import TypeAdapter
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine import counting, counts_cache
+from engine.options.architecture import ArchitectureChoice, ArchitectureOptions
+
+PRESETS = Path(__file__).parents[2] / "presets" / "architecture"
+NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+# Parameters and MACs of one image with ten classes; the sources' own logs print the parameters.
+EXACT = {
+    # He et al. 2016, table 6: 0.27M, 0.46M, 0.66M, 0.85M, 1.7M
+    "resnet20": (269_722, 40_551_040),
+    "resnet32": (464_154, 68_862_592),
+    "resnet32_b": (466_906, 69_124_736),
+    "resnet32_pool_pad": (464_154, 68_862_592),
+    "resnet44": (658_586, 97_174_144),
+    "resnet56": (853_018, 125_485_696),
+    "resnet110": (1_727_962, 252_887_680),
+    "resnet34_imagenet": (21_289_802, 74_765_312),
+    # seed-a
+    "resnet18": (11_173_962, 555_422_720),
+    "resnet50": (23_520_842, 1_297_829_888),
+    "vgg_a": (9_750_922, 153_293_824),
+    "vgg_a_bn": (9_756_426, 153_293_824),
+    # seed-c
+    "resnet_c3": (2_777_674, 421_202_432),
+    "resnet_c3_233": (4_253_770, 572_197_376),
+    "resnet_c3_333": (4_327_754, 647_694_848),
+    "resnet_c3_353": (4_918_602, 798_689_792),
+    "resnet_c4": (2_809_866, 151_718_400),
+    "resnet_c5": (2_811_818, 52_890_112),
+    "resnet_c3_kernel15": (4_911_178, 768_281_088),
+    "resnet_c3_bottleneck": (4_914_250, 748_365_824),
+    "resnet_c3_kernel5": (4_964_170, 949_684_736),
+    "resnet_c3_pool4_243": (4_556_874, 647_702_528),
+    "resnet_c3_pool4_353": (4_926_282, 798_697_472),
+    "resnet_c3_pool2_353": (4_957_002, 798_728_192),
+    "resnet_c3_extra": (3_960_906, 440_079_360),
+    "resnet_c3_extra_head": (4_121_290, 440_239_360),
+    "resnet_c3_326": (4_767_442, 498_134_272),
+    "resnet_5m": (4_779_530, 264_996_096),
+    "resnet_5m_head2": (4_787_146, 265_003_648),
+}
+
+
+def architecture(name: str) -> ArchitectureOptions:
+    fields = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    del fields["about"]
+    adapter: TypeAdapter[ArchitectureOptions] = TypeAdapter(ArchitectureChoice)
+    return adapter.validate_python(fields)
+
+
+def image_of(options: ArchitectureOptions) -> tuple[int, int]:
+    return (1, 28) if options.family == "lenet" else (3, 32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_agrees_with_torch(name: str) -> None:
+    """On the meta device, built and sent through as a user's own script would."""
+    options = architecture(name)
+    channels, size = image_of(options)
+    counts = counting.count(options, channels, size, 10, 128, "fp32")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = options.resolve_builder()(options, channels, size, 10)
+        network.eval()(torch.zeros(1, channels, size, size))
+    assert counts.flops == counter.get_total_flops()
+    assert counts.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert counts.parameters == sum(layer.parameters for layer in counts.layers)
+    assert counts.layers[-1].shape == (10,)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_figures(name: str) -> None:
+    options = architecture(name)
+    counts = counting.count(options, *image_of(options), 10, 1, "fp32")
+    assert (counts.parameters, counts.macs) == EXACT[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "parameters", "macs"),
+    [
+        ("resnet34_imagenet", 32, 100, 21_335_972, 74_811_392),
+        ("resnet34_imagenet", 224, 1000, 21_797_672, 3_663_761_408),  # torchvision's resnet34
+        ("resnet_5m", 32, 100, 4_779_530 + 90 * 129, 264_996_096 + 90 * 128),
+        ("resnet18", 32, 100, 11_173_962 + 90 * 513, 555_422_720 + 90 * 512),
+    ],
+)
+def test_other_sizes_and_classes(name: str, size: int, classes: int, parameters: int, macs: int) -> None:
+    counts = counting.count(architecture(name), 3, size, classes, 1, "fp32")
+    assert (counts.parameters, counts.macs) == (parameters, macs)
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet20", "resnet_5m"])
+def test_activation_bytes_are_what_autograd_keeps(name: str) -> None:
+    """Against a real training-mode pass over a batch, whose only addition is BatchNorm's statistics."""
+    options = architecture(name)
+    counts = counting.count(options, 3, 32, 10, 4, "fp32")
+    network = options.resolve_builder()(options, 3, 32, 10)
+    own = {tensor.data_ptr() for tensor in network.state_dict().values()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = network(torch.randn(4, 3, 32, 32))
+    assert output.shape == (4, 10)
+    maps = sum(tensor.untyped_storage().nbytes() for tensor in kept.values() if tensor.dim() > 1)
+    assert counts.activation_bytes == maps
+
+
+def test_memory_follows_batch_and_precision() -> None:
+    options = architecture("resnet20")
+    one = counting.count(options, 3, 32, 10, 1, "fp32")
+    assert counting.count(options, 3, 32, 10, 64, "fp32").activation_bytes == 64 * one.activation_bytes
+    assert 2 * counting.count(options, 3, 32, 10, 1, "bf16").activation_bytes == one.activation_bytes
+
+
+def test_layers_tell_name_kind_shape_and_cost() -> None:
+    layers = {layer.name: layer for layer in counting.count(architecture("resnet20"), 3, 32, 10, 1, "fp32").layers}
+    stem = layers["stem.0"]
+    assert (stem.kind, stem.detail, stem.shape) == ("Conv2d", "3x3", (16, 32, 32))
+    assert (stem.parameters, stem.macs, stem.elements) == (432, 432 * 1024, 16 * 1024)
+    assert layers["stage2.0.conv1"].detail == "3x3, stride 2"
+    assert (layers["head.0"].detail, layers["head.0"].macs) == ("64 to 10", 640)
+
+
+def test_counting_leaves_the_generator_and_later_networks_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    counting.count(architecture("resnet20"), 3, 32, 10, 1, "fp32")
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.nn.Conv2d(3, 8, 3).weight.std() > 0
+
+
+def test_json_round_trip() -> None:
+    counts = counting.count(architecture("tiny"), 3, 32, 10, 128, "bf16")
+    text = json.dumps(counts.to_json())
+    assert counts_cache.Counts.from_json(json.loads(text)) == counts
+    assert json.loads(text)["flops"] == 2 * counts.macs
+
+
+class TestCache:
+    @pytest.fixture(autouse=True)
+    def _own_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(counts_cache, "user_cache_path", lambda name: tmp_path / name)
+
+    def test_second_answer_comes_from_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = architecture("tiny")
+        first = counting.counted(options, 3, 32, 10, 128, "fp32")
+        monkeypatch.setattr(counting, "count", None)
+        assert counting.counted(options, 3, 32, 10, 128, "fp32") == first
+
+    def test_a_name_alone_is_no_other_network(self) -> None:
+        options = architecture("tiny")
+        counts = counting.counted(options, 3, 32, 10, 128, "fp32")
+        renamed = options.model_copy(update={"name": "tiny"})
+        assert counts_cache.lookup(renamed, 3, 32, 10, 128, "fp32") == counts
+
+    def test_another_question_is_not_answered(self) -> None:
+        options = architecture("tiny")
+        counting.counted(options, 3, 32, 10, 128, "fp32")
+        assert counts_cache.lookup(options, 3, 32, 100, 128, "fp32") is None
+        assert counts_cache.lookup(options, 3, 32, 10, 64, "fp32") is None
+        wider = options.model_copy(update={"channels": (16, 32, 128)})
+        assert counts_cache.lookup(wider, 3, 32, 10, 128, "fp32") is None
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"[]", b"{}", b'{"layers": 3}', b"\x00\xff", b'{"layers": [{"shape": 1}]}']
+    )
+    def test_a_damaged_entry_is_counted_anew(self, content: bytes, tmp_path: Path) -> None:
+        options = architecture("tiny")
+        first = counting.counted(options, 3, 32, 10, 128, "fp32")
+        (entry,) = tmp_path.rglob("*.json")
+        entry.write_bytes(content)
+        assert counting.counted(options, 3, 32, 10, 128, "fp32") == first
+
+    def test_an_unwritable_folder_does_no_harm(self, tmp_path: Path) -> None:
+        (tmp_path / "cifar-tui").write_text("a file where the folder should be")
+        assert counting.counted(architecture("tiny"), 3, 32, 10, 128, "fp32").parameters == 70_618
