@@ -15,11 +15,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.runs import RunView
+    from engine.run_view import RunView
 
 Test = Callable[["RunView"], bool]
-
-LIVE = frozenset({"queued", "starting", "running", "paused"})
 
 _TEXTS = {
     "name": "name",
@@ -61,7 +59,7 @@ _FIGURES = {
     "test": "test",
     "images_s": "images_s",
     "time": "active_s",
-    "age": "started",
+    "age": "created",
 }
 _WORD_FIELDS = ("id", "architecture", "augmentation", "optimizer", "dataset")
 
@@ -89,7 +87,7 @@ class FilterError(ValueError):
 
 @dataclass(frozen=True)
 class Filter:
-    """A parsed filter: alternatives, each a tuple of tests that must all hold. Without alternatives it matches every run."""
+    """A parsed filter: alternatives, each a tuple of tests that must all hold. Without any it matches every run."""
 
     text: str
     alternatives: tuple[tuple[Test, ...], ...]
@@ -191,7 +189,7 @@ def _text(key: str, sign: str, value: str, term: str, place: int) -> Test:
         raise FilterError(f"{term} at character {place + len(sign)}: expected a text after {sign}")
     wanted, field = value.lower(), _TEXTS[key]
     if field == "state":
-        return _negated(sign, lambda run: run.state.startswith(wanted) or (wanted == "live" and run.state in LIVE))
+        return _negated(sign, lambda run: run.state.startswith(wanted) or (wanted == "live" and run.live))
     if sign == ":":
         return lambda run: any(wanted in text for text in _texts(run, field))
     return _negated(sign, lambda run: wanted in _texts(run, field))
@@ -202,13 +200,9 @@ def _negated(sign: str, test: Test) -> Test:
 
 
 def _texts(run: "RunView", field: str) -> list[str]:
-    """The texts of a field in lower case: each tag, the values of a mapping, or the one text."""
+    """The texts of a field in lower case: each of the tags, or the one text."""
     value = getattr(run, field)
-    if value is None:
-        return []
-    if isinstance(value, dict):
-        return [str(entry).lower() for entry in value.values()]
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
         return [str(entry).lower() for entry in value]
     return [str(value).lower()]
 

@@ -1,16 +1,17 @@
 """The filter of runs: what matches, what does not, and what is said of a mistake."""
 
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.run_view import RunView
 from tui.filter import FilterError, fuzzy, parse
 
 NOW = 1_000_000.0
 
 
-def run(**fields: Any) -> Any:
+def run(**fields: Any) -> RunView:
     facts: dict[str, Any] = {
         "id": "20260131-142233-9f3a1c",
         "name": "best_5m-s3",
@@ -24,8 +25,8 @@ def run(**fields: Any) -> Any:
         "device": "cuda:0 NVIDIA H200",
         "precision": "bf16",
         "reason": "",
-        "sweep": None,
-        "parent": None,
+        "sweep": "",
+        "parent": "",
         "lr": 0.01,
         "seed": 6953,
         "batch_size": 128,
@@ -40,9 +41,9 @@ def run(**fields: Any) -> Any:
         "test": None,
         "images_s": 9000.0,
         "active_s": 5400.0,
-        "started": NOW - 3 * 86400,
+        "created": NOW - 3 * 86400,
     }
-    return SimpleNamespace(**(facts | fields))
+    return RunView(path=Path("/runs") / facts["id"], **(facts | fields))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_the_run_is_hidden(text: str) -> None:
 
 
 def test_a_sweep_is_found_by_its_name() -> None:
-    assert parse("sweep:seed_c").matches(run(sweep={"name": "seed_c_optimizers", "row": "adam"}))
+    assert parse("sweep:seed_c").matches(run(sweep="seed_c_optimizers"))
     assert not parse("sweep:seed_c").matches(run())
 
 

@@ -1,0 +1,213 @@
+"""``--run``, ``--resume`` and ``--watch``: make a run, start it, and follow it until it is over."""
+
+import getpass
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engine import experiment as experiments
+from engine import launch, runs
+from engine.errors import UserError
+from engine.experiment import Experiment
+from engine.runs import RunFolder, RunView
+from tui import preflight
+from tui.headless import show
+from tui.headless.follow import Interrupts, follow
+
+STDIN_BYTES = 64 << 10
+LOG_LINES = 20
+
+EXIT_FINISHED, EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED, EXIT_STOPPED = 0, 1, 2, 130, 143
+
+Override = tuple[str, str]
+
+
+def start(args: Namespace) -> int:
+    """``--run PRESET``: train it here, in the background (``--detach``), or when its turn comes (``--queue``)."""
+    use_data_folder(args)
+    experiment = read_experiment(args.run, overrides(args))
+    return _start(experiment, args)
+
+
+def resume(args: Namespace) -> int:
+    """``--resume RUN``: go on from its newest checkpoint, or train a finished run further as a new one."""
+    use_data_folder(args)
+    root = runs.runs_root(args.runs)
+    run = runs.find(root, args.resume)
+    changes = overrides(args)
+    if changes:
+        return _train_further(run, changes, args)
+    launch.resume(run, allow_inexact=bool(args.allow_inexact), by=who())
+    return _hand_over(run, args)
+
+
+def watch(args: Namespace) -> int:
+    """``--watch RUN``: show it as it goes. Ctrl-C leaves it running."""
+    run = runs.find(runs.runs_root(args.runs), args.watch)
+    interrupts = Interrupts()
+    with interrupts.caught():
+        view = follow(run, show.display(args), lambda number: False, interrupts)
+    if view.live:
+        return EXIT_INTERRUPTED
+    explain(run, view)
+    return exit_code(view, interrupted=False)
+
+
+def use_data_folder(args: Namespace) -> None:
+    """``--data DIR``, for us and for the engine, which inherits the environment."""
+    if args.data is not None:
+        folder = args.data.expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"--data: there is no folder {folder}")
+        os.environ["CIFAR_TUI_DATA"] = str(folder)
+
+
+def overrides(args: Namespace) -> list[Override]:
+    """``--set``, ``--name``, ``--seed`` and ``--device`` as overrides of the preset; the last of equal keys wins."""
+    found = [_split(text) for text in args.set or []]
+    for key, value in (("name", args.name), ("train.seed", args.seed), ("train.device", args.device)):
+        if value is not None:
+            found.append((key, _quoted(value) if key == "name" else str(value)))
+    return found
+
+
+def _split(text: str) -> Override:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: expected KEY=VALUE, as in --set optimizer.lr=0.01")
+    return key.strip(), value
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML reads it back, whatever is in it: `--name 3` is a name, not a number."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def read_experiment(source: str, changes: list[Override]) -> Experiment:
+    """The preset at a path, by name, or (``-``) on standard input."""
+    if source != "-":
+        return experiments.load(source, changes)
+    text = sys.stdin.buffer.read(STDIN_BYTES + 1)
+    if len(text) > STDIN_BYTES:
+        raise UserError(f"standard input: more than {STDIN_BYTES >> 10} KiB; a preset is smaller")
+    return experiments.loads(text, "standard input", changes)
+
+
+def create(experiment: Experiment, args: Namespace, *, queued: bool, parent: str = "") -> RunFolder:
+    """Make the run folder after all that can be checked without torch. ``queued`` runs wait, others start at once."""
+    root = runs.runs_root(args.runs)
+    preflight.check(experiment, root, _known_parameters(experiment))
+    summary = {**experiment.headline(), "state": "queued" if queued else "starting", "by": who()}
+    if parent:
+        summary["parent"] = parent
+    user = {"name": experiment.name, "tags": list(experiment.tags), "note": experiment.notes, "archived": False}
+    return runs.create(root, experiment.to_yaml(), summary, user)
+
+
+def _known_parameters(experiment: Experiment) -> int | None:
+    published = experiment.published
+    return published.parameters if published else None
+
+
+def _start(experiment: Experiment, args: Namespace, parent: str = "") -> int:
+    queued = args.queue is not None
+    run = create(experiment, args, queued=queued, parent=parent)
+    if queued:
+        return _enqueue(run, args)
+    launch.start(run, by=who())
+    return _hand_over(run, args)
+
+
+def _enqueue(run: RunFolder, args: Namespace) -> int:
+    from engine import queue
+
+    queue.add(run)
+    queue.ensure_runner(run.path.parent)
+    return _hand_over(run, args) if not args.detach else _tell_id(run)
+
+
+def _train_further(run: RunFolder, changes: list[Override], args: Namespace) -> int:
+    view = run.view()
+    if view.state != "finished":
+        raise UserError(
+            f"run {run.id} is {view.state} and goes on with its own settings: leave out --set, --name, --seed, --device"
+        )
+    experiment = experiments.loads(run.config_text(), str(run.path / "config.yaml"), changes)
+    return _start(experiment, args, parent=run.id)
+
+
+def _hand_over(run: RunFolder, args: Namespace) -> int:
+    if args.detach:
+        return _tell_id(run)
+    interrupts = Interrupts()
+    stopping = _Stopping(run, lambda line: print(line, file=sys.stderr, flush=True))
+    with interrupts.caught():
+        view = follow(run, show.display(args), stopping.on_signal, interrupts)
+    explain(run, view)
+    return exit_code(view, interrupted=stopping.by_ctrl_c)
+
+
+def _tell_id(run: RunFolder) -> int:
+    print(run.id)
+    return EXIT_FINISHED
+
+
+@dataclass
+class _Stopping:
+    """Hands Ctrl-C and SIGTERM to the run: the first finishes its step, the second leaves at once, the third ends us."""
+
+    run: RunFolder
+    tell: Callable[[str], None]
+    signals: list[int] = field(default_factory=list)
+
+    @property
+    def by_ctrl_c(self) -> bool:
+        return signal.SIGINT in self.signals
+
+    def on_signal(self, number: int) -> bool:
+        self.signals.append(number)
+        match len(self.signals):
+            case 1:
+                self.tell("stopping after this step, with a checkpoint; Ctrl-C again leaves at once")
+            case 2:
+                self.tell("leaving at once; what is written stays")
+            case _:
+                return False
+        if not launch.stop(self.run, number) and self.run.view().state == "queued":
+            self.tell(f"run {self.run.id} waits in the queue; cifar-tui --delete {self.run.id} removes it")
+            return False
+        return True
+
+
+def exit_code(view: RunView, *, interrupted: bool) -> int:
+    """0 finished, 1 failed, diverged or crashed, 2 a user's mistake, 130 Ctrl-C here, 143 stopped by anybody else."""
+    if view.state == "finished":
+        return EXIT_FINISHED
+    if interrupted:
+        return EXIT_INTERRUPTED
+    if view.state == "stopped" or view.live:
+        return EXIT_STOPPED
+    return EXIT_MISTAKE if view.exit_code == EXIT_MISTAKE else EXIT_FAILED
+
+
+def explain(run: RunFolder, view: RunView) -> None:
+    """Say on standard error why a run did not end well: a mistake's sentence, else the end of its log."""
+    if view.state not in ("failed", "crashed"):
+        return
+    if view.exit_code == EXIT_MISTAKE:
+        print(f"cifar-tui: {view.reason}", file=sys.stderr)
+        return
+    lines = run.log_tail().splitlines()[-LOG_LINES:]
+    if lines:
+        print(f"the last lines of {run.path / 'log.txt'}:", *(f"  {line}" for line in lines), sep="\n", file=sys.stderr)
+
+
+def who() -> str:
+    """Name for the record of who asked."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())

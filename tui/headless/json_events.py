@@ -1,0 +1,66 @@
+"""A run as JSON, one object a line: where it is, each record of its log as the engine wrote it, its states, its result."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.runs import RunView
+from tui.headless.follow import Record
+
+Write = Callable[[str], object]
+
+
+class JsonDisplay:
+    """Writes one JSON object a line through ``write``.
+
+    Kinds: `run` first, `state` at each change of state or phase, the kinds of metrics.jsonl, and `result` at the end.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._seen = float("-inf")
+        self._state: tuple[str, str] | None = None
+
+    def show(self, view: RunView, records: list[Record], restarted: bool) -> None:
+        """Write what is new since the last call."""
+        if self._state is None:
+            self._emit({"kind": "run", "id": view.id, "path": str(view.path), "name": view.name})
+        if (view.state, view.phase) != self._state:
+            self._state = view.state, view.phase
+            self._emit({"kind": "state", "state": view.state, "phase": view.phase, "reason": view.reason})
+        for record in records:
+            # After a resume has cut the log it is read again from its start; what was written before is not repeated.
+            moment = record.get("t", 0.0)
+            if moment > self._seen or not restarted:
+                self._emit(record)
+            self._seen = max(self._seen, moment)
+
+    def close(self, view: RunView) -> None:
+        """Write the run as it now is."""
+        self._emit({"kind": "result", **view_to_json(view)})
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        self._write(to_line(event))
+
+
+def view_to_json(view: RunView) -> dict[str, Any]:
+    """A run as plain JSON values, in the units of the view."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(view).items()}
+
+
+def to_line(value: Any) -> str:
+    """One line of strict JSON in ASCII: not-a-number and infinity are null, and no control character is left bare."""
+    return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,101 @@
+"""A run as plain lines: a head, one line an epoch, and how it ended. For pipes, logs and cron; no escape codes."""
+
+from collections.abc import Callable
+
+from engine.runs import RunView
+from tui import format, glyphs
+from tui.headless.follow import Record
+
+Write = Callable[[str], object]
+
+
+class PlainDisplay:
+    """Writes lines through ``write``, which must not wait for more before it shows them."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._phase = ""
+        self._seen = float("-inf")
+        self._begun = False
+
+    def show(self, view: RunView, records: list[Record], restarted: bool) -> None:
+        """Write what is new: each epoch once, and before the first of them what the engine is busy with."""
+        if not self._begun:
+            self._begun = True
+            self._write(heading(view))
+        for record in records:
+            moment = record.get("t", 0.0)
+            if record["kind"] == "epoch" and moment > self._seen:
+                self._seen = moment
+                self._write(epoch_line(record, view))
+        if view.phase != self._phase and view.live and self._seen == float("-inf"):
+            self._phase = view.phase
+            self._write(f"  {view.phase}" if view.phase else f"  {view.state}")
+
+    def close(self, view: RunView) -> None:
+        """Write how the run ended, or that it goes on."""
+        for line in outcome(view):
+            self._write(line)
+
+
+def heading(view: RunView) -> str:
+    """`run 20261121-… quickstart: small on shapes, in ./runs/20261121-…`"""
+    network = f"{view.architecture} on {view.dataset}" if view.architecture else "starting"
+    return f"run {view.id} {view.name or 'without a name'}: {network}, seed {view.seed}, in {view.path}"
+
+
+def epoch_line(record: Record, view: RunView) -> str:
+    """One epoch: losses to four decimals, accuracies in percent, speed, time taken and left."""
+    epoch = record.get("epoch")
+    parts = [f"epoch {format_epoch(epoch)}/{format_epoch(view.epochs)}"]
+    for name, label in (("train", "train"), ("val", "val"), ("test", "test")):
+        loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
+        if loss is not None or accuracy is not None:
+            parts.append(f"{label} loss {format.loss(loss, 4)} acc {format.accuracy(accuracy)} %")
+    if view.best is not None and view.best_epoch == epoch:
+        parts.append("best")
+    parts.append(f"lr {format.learning_rate(record.get('lr'))}")
+    parts.append(format.throughput(record.get("images_s")))
+    parts.append(format.duration(record.get("epoch_s")))
+    if view.live and view.eta_s is not None:
+        parts.append(format.remaining(view.eta_s, "left"))
+    return "  ".join(parts)
+
+
+def format_epoch(epoch: float | None) -> str:
+    """`3`, or `2.5` where a run ends inside an epoch."""
+    return format.unknown() if epoch is None else f"{epoch:g}"
+
+
+def outcome(view: RunView) -> list[str]:
+    """How a run ended, with its figures; or, when it is still live, how to see it again."""
+    sign = glyphs.active().state(view.state)
+    if view.live or view.state == "unknown":
+        return [f"{sign} {view.state}; it goes on: cifar-tui --watch {view.id}"]
+    took = f" after {format.duration(view.active_s)}" if view.active_s else ""
+    lines = [f"{sign} {view.state}{took}" + (f": {view.reason}" if view.reason else "")]
+    lines += [f"  {line}" for line in result_lines(view)]
+    return lines
+
+
+def result_lines(view: RunView) -> list[str]:
+    """The figures of a run: best, test, and the published one beside it."""
+    lines = []
+    if view.best is not None:
+        value = format.loss(view.best) if "loss" in view.best_metric else f"{format.accuracy(view.best)} %"
+        at = f" at epoch {format_epoch(view.best_epoch)}" if view.best_epoch is not None else ""
+        lines.append(f"best {view.best_metric.replace('_', ' ')} {value}{at}")
+    if view.test is not None:
+        last = f", last {format.accuracy(view.test_last)} %" if view.test_last is not None else ""
+        lines.append(f"test accuracy {format.accuracy(view.test)} %{last}")
+    published = view.published.get("test_accuracy")
+    if isinstance(published, float | int):
+        lines.append(f"published {format.accuracy(published)} %{_difference(view, published)}")
+    return lines
+
+
+def _difference(view: RunView, published: float) -> str:
+    ours = view.test if view.test is not None else view.test_last
+    source = view.published.get("source")
+    origin = f" ({source})" if source else ""
+    return origin if ours is None else f"{origin}, difference {format.delta(ours - published)}"

@@ -1,0 +1,107 @@
+"""What can be known before a run folder is made, without torch: where it goes, room on the disk, device, data."""
+
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine import system
+from engine.data.releases import RELEASES, data_root, needs_download
+from engine.errors import UserError
+from engine.experiment import Experiment
+from tui import format
+
+CHECKPOINTS = 2
+TENSORS_A_PARAMETER = 4  # the weight, two moments of Adam, and an average
+BYTES_A_NUMBER = 4
+LOGS_BYTES = 32 << 20
+REACH_S = 8.0
+
+
+def check(experiment: Experiment, root: Path, parameters: int | None = None) -> None:
+    """Refuse a run that cannot succeed. ``parameters`` of its network, where known, tell the size of checkpoints.
+
+    Raises UserError with one line for each problem.
+    """
+    problems = [*_folder(root), *_room(root, parameters), *_device(experiment.train.device), *_data(experiment)]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _folder(root: Path) -> Iterator[str]:
+    existing = _nearest(root)
+    if not existing.is_dir():
+        yield f"the runs folder {root} cannot be made: {existing} is not a folder; give another one with --runs"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield f"the runs folder {root} cannot be written: permission denied; give another one with --runs"
+
+
+def _room(root: Path, parameters: int | None) -> Iterator[str]:
+    needed = LOGS_BYTES + CHECKPOINTS * TENSORS_A_PARAMETER * BYTES_A_NUMBER * (parameters or 0)
+    try:
+        free = shutil.disk_usage(_nearest(root)).free
+    except OSError:
+        return
+    if free < needed:
+        yield (
+            f"{root}: {format.memory(free)} are free, and a run with {CHECKPOINTS} checkpoints needs "
+            f"{format.memory(needed)}; free some space, or give another folder with --runs"
+        )
+
+
+def _device(device: str) -> Iterator[str]:
+    if device == "mps" and sys.platform != "darwin":
+        yield "train.device: mps is a Mac's; use --device cpu or cuda"
+    if not device.startswith("cuda") or sys.platform != "linux":
+        return
+    if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        yield f"train.device: found {device}, but no GPU driver is loaded here; use --device cpu"
+        return
+    count, index = len(system.gpus()), int(device.partition(":")[2] or 0)
+    if count and index >= count:
+        yield f"train.device: found {device}, but there are {count} GPUs; use cuda:0 to cuda:{count - 1}"
+
+
+def _data(experiment: Experiment) -> Iterator[str]:
+    data = experiment.data
+    if not needs_download(data):
+        return
+    release, root = RELEASES[data.name], data_root(None)
+    if all((root / name).is_file() for name in release.archives):
+        return
+    existing = _nearest(root)
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        yield (
+            f"{release.title} is not in {root}, and that folder cannot be written: "
+            "use --data DIR with a folder that holds it or that can be written"
+        )
+        return
+    name, md5 = next(iter(release.archives.items()))
+    reason = _unreachable(release.url + name)
+    if reason:
+        yield (
+            f"{release.title} is not in {root} and {release.url}{name} cannot be reached ({reason}): download it "
+            f"elsewhere (md5 {md5}) and copy it to {root / name}, or use --data DIR with the folder that holds it"
+        )
+
+
+def _unreachable(url: str) -> str:
+    """Why ``url`` cannot be reached, or ""."""
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=REACH_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        # A server that refuses to answer HEAD may still answer GET.
+        return "" if error.code in (403, 405, 501) else f"the server says {error.code}"
+    except OSError as error:
+        return str(getattr(error, "reason", None) or error)
+
+
+def _nearest(path: Path) -> Path:
+    """``path`` or the nearest folder above it that exists."""
+    path = path.expanduser().absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
