@@ -25,7 +25,9 @@ def cross_entropy(options: CrossEntropy, classes: int, reduction: Reduction) -> 
     """Softmax cross-entropy with label smoothing (Szegedy et al. 2016)."""
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(logits.float(), targets, reduction=reduction, label_smoothing=options.label_smoothing)
+        return functional.cross_entropy(
+            logits.float(), targets, reduction=reduction, label_smoothing=options.label_smoothing
+        )
 
     return loss
 
@@ -44,7 +46,9 @@ def binary_cross_entropy(options: BinaryCrossEntropy, classes: int, reduction: R
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         probabilities = _probabilities(targets, classes)
-        return _over_classes(functional.binary_cross_entropy_with_logits(logits.float(), probabilities, reduction=reduction))
+        return _over_classes(
+            functional.binary_cross_entropy_with_logits(logits.float(), probabilities, reduction=reduction)
+        )
 
     return loss
 
@@ -54,7 +58,9 @@ def huber(options: Huber, classes: int, reduction: Reduction) -> Loss:
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         probabilities = _probabilities(targets, classes)
-        return _over_classes(functional.huber_loss(logits.float(), probabilities, reduction=reduction, delta=options.delta))
+        return _over_classes(
+            functional.huber_loss(logits.float(), probabilities, reduction=reduction, delta=options.delta)
+        )
 
     return loss
 

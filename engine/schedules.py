@@ -14,6 +14,7 @@ from engine.options.optimizer import OptimizerOptions
 from engine.options.schedule import (
     Constant,
     Cosine,
+    Ending,
     Linear,
     MultiStep,
     OneCycle,
@@ -51,9 +52,8 @@ class PlateauState:
 class Schedule:
     """The learning rate of one run.
 
-    ``learning_rate(step)`` is what the step with this index, counted from 0, is to be taken with. Through the warm-up it
-    rises linearly; cosine, one-cycle, linear and triangle then cover the steps that remain, while milestones are counted
-    from the start of the run.
+    Steps are counted from 0. Through the warm-up the learning rate rises linearly; cosine, one-cycle, linear, triangle
+    then cover the steps that remain, while milestones are counted from the start of the run.
     """
 
     def __init__(self, lr: float, schedule: ScheduleChoice, warmup: Warmup, total_steps: int, steps_per_epoch: int):
@@ -72,8 +72,15 @@ class Schedule:
         """Whether the learning rate depends on the step alone."""
         return self._plateau is None and self.warmup.until_accuracy is None
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of this step; after the last step it stays where the schedule ends."""
+    def learning_rate(self, step: int, ending: Ending | None = None) -> float:
+        """What this step is to be taken with; after the last step it stays where the schedule ends.
+
+        ``ending`` is that of parameters which stop learning before the others.
+        """
+        if ending and step >= self._end(ending):
+            return 0.0
+        if ending and ending.fade:
+            return self.lr * (1 - step / self._end(ending))
         if self._waiting:
             return self.lr * self.warmup.start
         if step < self.warmup_steps:
@@ -114,6 +121,9 @@ class Schedule:
         self._epochs = state["epochs"]
         self._waiting = state["waiting"]
         self._plateau = PlateauState(**state["plateau"]) if state["plateau"] else None
+
+    def _end(self, ending: Ending) -> int:
+        return max(1, math.ceil(ending.epoch * self.steps_per_epoch))
 
     def _scheduled(self, step: int) -> float:
         schedule = self.schedule

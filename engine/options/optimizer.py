@@ -3,31 +3,34 @@
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from engine.options.averaging import Lookahead
 from engine.options.base import Buildable, Options, option
-from engine.options.schedule import Constant, ScheduleChoice, Warmup
+from engine.options.schedule import Constant, Ending, ScheduleChoice, Warmup
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
+def _is_a_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_is_a_pattern)]
+
+
 class Group(Options):
     """Parameters, chosen by a pattern in their name, that learn at a rate or decay of their own."""
 
-    match: str = option(..., "A regular expression searched in the parameter's name; the first group that fits wins.")
+    match: Pattern = option(..., "A regular expression searched in parameter names; the first that fits wins.")
     lr_scale: float = option(1.0, "What the learning rate is multiplied by.", ge=0)
     weight_decay: float | None = option(None, "Their weight decay; without it, the optimiser's.", ge=0)
-
-    @field_validator("match")
-    @classmethod
-    def _is_a_pattern(cls, match: str) -> str:
-        try:
-            re.compile(match)
-        except re.error as error:
-            raise ValueError(f"{match!r} is not a regular expression: {error}") from None
-        return match
+    ending: Ending | None = option(None, "Stop training them before the run ends.")
 
 
 Groups = Annotated[tuple[Group, ...], Field(strict=False)]
@@ -130,7 +133,78 @@ class Adadelta(OptimizerOptions):
     eps: float = option(1e-6, "Added to the mean squares.", gt=0)
 
 
+class RestBySgd(Options):
+    """What Muon leaves, by SGD."""
+
+    algorithm: Literal["sgd"] = option("sgd", "Stochastic gradient descent.")
+    lr: float = option(0.1, "Their learning rate, which the same schedule scales.", gt=0)
+    weight_decay: float = option(0.0, "How strongly they are pulled to zero.", ge=0)
+    momentum: float = option(0.9, "How much of the last step's direction is kept.", ge=0, lt=1)
+    nesterov: bool = option(False, "Look ahead along the momentum (Nesterov).")
+
+    @model_validator(mode="after")
+    def _nesterov_fits(self) -> Self:
+        _check_nesterov(self.nesterov, self.momentum)
+        return self
+
+
+class RestByAdamW(Options):
+    """What Muon leaves, by AdamW."""
+
+    algorithm: Literal["adamw"] = option("adamw", "Adam, with weight decay taken from the weights themselves.")
+    lr: float = option(1e-3, "Their learning rate, which the same schedule scales.", gt=0)
+    weight_decay: float = option(0.01, "How strongly they are pulled to zero.", ge=0)
+    betas: Betas = option((0.9, 0.95), "The decay of the two running means, of gradients and of their squares.")
+    eps: float = option(1e-8, "Added to the root of the mean square.", gt=0)
+
+
+class Muon(OptimizerOptions):
+    """Jordan et al. 2024: momentum made orthogonal by Newton-Schulz; a filter bank counts as a matrix."""
+
+    builder: ClassVar[str] = "engine.optim.muon:build_muon"
+    algorithm: Literal["muon"] = option("muon", "Momentum made orthogonal by Newton-Schulz iterations.")
+    lr: float = option(0.02, "The learning rate that the schedule scales.", gt=0)
+    momentum: float = option(0.95, "How much of the running direction is kept.", ge=0, lt=1)
+    nesterov: bool = option(True, "Look ahead along the momentum (Nesterov).")
+    newton_schulz_steps: int = option(5, "Iterations towards an orthogonal matrix.", ge=1, le=20)
+    precision: Literal["bf16", "fp32"] = option("bf16", "The arithmetic of the iterations.")
+    scale: Literal["original", "match_rms_adamw", "none"] = option(
+        "original", "A step times max(1, rows/columns)^.5, times .2 max(rows, columns)^.5 (AdamW's size), or as it is."
+    )
+    normalize_filters: bool = option(False, "Before a step, rescale each filter bank to a norm of filters^.5.")
+    matrices: Literal["filters", "all"] = option("filters", "Filter banks only, or linear weights too.")
+    exclude: Pattern | None = option(None, "Matrices that are left to the rest, by a pattern in their name.")
+    rest: Annotated[RestBySgd | RestByAdamW, Field(discriminator="algorithm")] = option(
+        RestByAdamW(), "How the parameters that are not such matrices learn."
+    )
+
+
+class DessiLbi(OptimizerOptions):
+    """Fu et al. 2020 (arXiv 2007.02010): split linearised Bregman iterations, a path of ever more structure."""
+
+    builder: ClassVar[str] = "engine.optim.dessilbi:build_dessilbi"
+    algorithm: Literal["dessilbi"] = option("dessilbi", "Split linearised Bregman iterations: W with a sparse Gamma.")
+    decay: Literal["all", "weights"] = option("weights", "What decays: every parameter, or none with one dimension.")
+    momentum: float = option(0.9, "How much of the last loss gradients is kept (heavy ball).", ge=0, lt=1)
+    nesterov: bool = option(False, "Look ahead along the momentum (Nesterov).")
+    kappa: float = option(1.0, "Damping: every step of W is multiplied by it.", gt=0)
+    nu: float = option(100.0, "How loosely Gamma is tied to W; V moves by lr (W - Gamma) / nu.", gt=0)
+    group_lambda: float = option(1.0, "The norm of V above which a convolution filter enters (group lasso).", ge=0)
+    lasso_lambda: float = option(1.0, "The size of V above which a linear weight enters (lasso).", ge=0)
+    sparse: Pattern = option("", "The weights that get a Gamma, by a pattern in their name; empty takes them all.")
+    base: Literal["sgd", "adam", "adam_then_sgd"] = option(
+        "sgd", "The loss's part in W's step: momentum SGD, Adam's direction, or a full Adam step and SGD's on top."
+    )
+    betas: Betas = option((0.9, 0.999), "Adam's running means, of gradients and of their squares.")
+    eps: float = option(1e-8, "Adam's: added to the root of the mean square.", gt=0)
+
+    @model_validator(mode="after")
+    def _nesterov_fits(self) -> Self:
+        _check_nesterov(self.nesterov, self.momentum)
+        return self
+
+
 OptimizerChoice = Annotated[
-    Sgd | Adam | AdamW | RmsProp | Adagrad | Adadelta,
+    Sgd | Adam | AdamW | RmsProp | Adagrad | Adadelta | Muon | DessiLbi,
     Field(discriminator="algorithm"),
 ]

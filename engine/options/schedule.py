@@ -1,4 +1,4 @@
-"""Options of the learning-rate schedules, discriminated by ``kind``, and of the warm-up that may precede any of them."""
+"""Options of the learning-rate schedules, discriminated by ``kind``, and of the warm-up before any of them."""
 
 from typing import Annotated, Literal, Self
 
@@ -81,6 +81,13 @@ class Plateau(Options):
 ScheduleChoice = Annotated[
     Constant | MultiStep | Cosine | OneCycle | Linear | Triangle | Plateau, Field(discriminator="kind")
 ]
+
+
+class Ending(Options):
+    """An early end for some parameters, as airbench ends the bias of its first layer after three epochs."""
+
+    epoch: float = option(..., "Their learning rate is 0 from here on.", "epochs", gt=0)
+    fade: bool = option(True, "Fall to it on a straight line from the start, in place of following the schedule.")
 
 
 class Warmup(Options):
