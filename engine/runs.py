@@ -1,14 +1,14 @@
 """The run folder, the only persistent state: its reader and its writer.
 
-    runs/20260131-142233-9f3a1c/  made with mkdir; no text of a person's is ever part of a path; folders 0700, files 0600
-      config.yaml                 the resolved experiment, never changed
-      user.json                   name, tags, note, archived: all that a screen writes
-      summary.json                all that a list needs, written by whoever owns the state
-      lock                        byte 0 held by the supervisor, byte 1 by the engine; a start needs both
-      attempts/NNN/               proc.json, env.json, exit.json, superseded.jsonl; the newest one decides the state
-      metrics.jsonl               append only
-      control/                    one file a request
-      ckpt/  results/  log.txt  .reserve
+runs/20260131-142233-9f3a1c/  made with mkdir; no text of a person's is ever in a path; folders 0700, files 0600
+  config.yaml                 the resolved experiment, never changed
+  user.json                   name, tags, note, archived: all that a screen writes
+  summary.json                all that a list needs, written by whoever owns the state
+  lock                        byte 0 held by the supervisor, byte 1 by the engine; a start needs both
+  attempts/NNN/               proc.json, env.json, exit.json, superseded.jsonl; the newest one decides the state
+  metrics.jsonl               append only
+  control/                    one file a request
+  ckpt/  results/  log.txt  .reserve
 """
 
 import os
@@ -329,7 +329,7 @@ def find(root: Path, wanted: str) -> RunFolder:
 
 
 def runs_root(explicit: Path | None = None) -> Path:
-    """Where runs live: ``explicit``, CIFAR_TUI_RUNS, ./runs in a checkout or with runs in it, or the user's data folder."""
+    """Where runs live: ``explicit``, CIFAR_TUI_RUNS, ./runs in a checkout or with runs in it, or the user's data."""
     if explicit is not None:
         return explicit.expanduser().absolute()
     named = os.environ.get("CIFAR_TUI_RUNS", "")
