@@ -157,7 +157,7 @@ def _tell_id(run: RunFolder) -> int:
 
 @dataclass
 class _Stopping:
-    """Hands Ctrl-C and SIGTERM to the run: the first finishes its step, the second leaves at once, the third ends us."""
+    """Hands Ctrl-C and SIGTERM to the run: one finishes the step, a second leaves at once, a third ends only us."""
 
     run: RunFolder
     tell: Callable[[str], None]

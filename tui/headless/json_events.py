@@ -1,4 +1,4 @@
-"""A run as JSON, one object a line: where it is, each record of its log as the engine wrote it, its states, its result."""
+"""A run as JSON, one object a line: where it is, the records of its log as the engine wrote them, states, result."""
 
 import json
 import math

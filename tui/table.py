@@ -1,0 +1,50 @@
+"""Tables as plain lines, aligned by terminal cells, for standard output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine import text
+from tui import glyphs
+
+GAP = "  "
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. The higher ``drop``, the sooner it goes where there is no room; 0 stays."""
+
+    head: str
+    right: bool = False
+    drop: int = 0
+    limit: int = 0
+
+
+def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None = None) -> list[str]:
+    """The lines of a table: heads, then rows. Whole columns go until it fits ``room`` cells (None: any width)."""
+    cells = [[_cut(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
+    widths = [
+        max([text.width(column.head), *(text.width(row[index]) for row in cells)])
+        for index, column in enumerate(columns)
+    ]
+    kept = _kept(columns, widths, room)
+    lines = [[column.head for column in columns], *cells]
+    return [GAP.join(_aligned(line[i], widths[i], columns[i].right) for i in kept).rstrip() for line in lines]
+
+
+def _cut(cell: str, column: Column) -> str:
+    return text.shorten(cell, column.limit, glyphs.active().ellipsis) if column.limit else cell
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], room: int | None) -> list[int]:
+    kept = list(range(len(columns)))
+    while room is not None and sum(widths[i] for i in kept) + len(GAP) * (len(kept) - 1) > room:
+        droppable = [i for i in kept if columns[i].drop]
+        if not droppable:
+            break
+        kept.remove(max(droppable, key=lambda i: columns[i].drop))
+    return kept
+
+
+def _aligned(cell: str, width: int, right: bool) -> str:
+    padding = " " * (width - text.width(cell))
+    return padding + cell if right else cell + padding
