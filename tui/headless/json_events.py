@@ -53,14 +53,15 @@ def view_to_json(view: RunView) -> dict[str, Any]:
 
 def to_line(value: Any) -> str:
     """One line of strict JSON in ASCII: not-a-number and infinity are null, and no control character is left bare."""
-    return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    return json.dumps(finite(value), allow_nan=False, separators=(",", ":"))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null in place of each not-a-number and infinity, of which JSON knows nothing."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
