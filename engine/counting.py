@@ -75,7 +75,7 @@ def _uninitialised() -> Iterator[None]:
 
 
 def _hollow(network: nn.Module) -> None:
-    """Replace every parameter's numbers by one zero. BatchNorm goes to eval: it cannot train on one image of one pixel."""
+    """Replace every parameter's numbers by one zero. BatchNorm goes to eval: it cannot train on a single pixel."""
     for parameter in network.parameters():
         parameter.data = torch.zeros(()).expand(parameter.shape)
     network.train()

@@ -62,7 +62,7 @@ def initialise(network: nn.Module, scheme: Initialization) -> nn.Module:
     """Start the weights of all convolutions and linear layers by the scheme, with zero biases, and return the network.
 
     ``he_fan_out``: normal, variance 2 / fan-out (He et al., ICCV 2015, eq. 14). ``xavier``: normal, variance
-    2 / (fan-in + fan-out) (Glorot and Bengio, AISTATS 2010, eq. 16 as a normal). ``torch`` leaves them as they are.
+    2 / (fan-in + fan-out) (Glorot and Bengio, AISTATS 2010, eq. 12). ``torch`` leaves them as they are.
     """
     if scheme == "torch":
         return network

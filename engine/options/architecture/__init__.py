@@ -5,9 +5,43 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.options.architecture.base import Activation, ArchitectureOptions, Initialization
-from engine.options.architecture.plain import Vgg
-from engine.options.architecture.residual import ResNet
+from engine.options.architecture.branching import DenseNet, Dla, Dpn
+from engine.options.architecture.plain import Airbench, LeNet, SlbiResNet, Vgg
+from engine.options.architecture.residual import PreActResNet, PyramidNet, ResNet, ResNeXt, ShakeShake, WideResNet
 
-ArchitectureChoice = Annotated[ResNet | Vgg, Field(discriminator="family")]
+ArchitectureChoice = Annotated[
+    ResNet
+    | PreActResNet
+    | WideResNet
+    | ResNeXt
+    | DenseNet
+    | Dpn
+    | Dla
+    | Vgg
+    | LeNet
+    | SlbiResNet
+    | Airbench
+    | ShakeShake
+    | PyramidNet,
+    Field(discriminator="family"),
+]
 
-__all__ = ["Activation", "ArchitectureChoice", "ArchitectureOptions", "Initialization", "ResNet", "Vgg"]
+__all__ = [
+    "Activation",
+    "Airbench",
+    "ArchitectureChoice",
+    "ArchitectureOptions",
+    "DenseNet",
+    "Dla",
+    "Dpn",
+    "Initialization",
+    "LeNet",
+    "PreActResNet",
+    "PyramidNet",
+    "ResNeXt",
+    "ResNet",
+    "ShakeShake",
+    "SlbiResNet",
+    "Vgg",
+    "WideResNet",
+]

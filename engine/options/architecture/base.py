@@ -60,12 +60,12 @@ def stage_strides(strides: tuple[int, ...], stages: int) -> tuple[int, ...]:
     return strides or (1, *[2] * (stages - 1))
 
 
-def check_stages(channels: tuple[int, ...], **others: tuple[object, ...]) -> None:
-    """Raise ValueError with one sentence unless there is a stage and every other list has an entry for each."""
+def check_stages(channels: tuple[int, ...], strides: tuple[int, ...] = (), **each: tuple[object, ...]) -> None:
+    """Raise ValueError with one sentence unless every list has an entry for each stage; strides may be left out."""
     if not channels:
         raise ValueError("channels is empty; give the width of at least one stage")
-    for name, values in others.items():
-        if values and len(values) != len(channels):
+    for name, values in {**each, "strides": strides or channels}.items():
+        if len(values) != len(channels):
             raise ValueError(
                 f"{name} has {len(values)} entries and channels has {len(channels)}; every stage needs one of each"
             )

@@ -5,7 +5,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from engine.options.architecture.base import (
+    Activation,
     ArchitectureOptions,
+    Rate,
     Rates,
     Repeats,
     Widths,
@@ -36,8 +38,6 @@ class Vgg(ArchitectureOptions):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_stages(self.channels, convolutions=self.convolutions)
-        if len(self.convolutions) != len(self.channels):
-            raise ValueError("convolutions is empty; give the number of convolutions of every stage")
         check_dropout(self.dropout, self.head)
         return self
 
@@ -48,3 +48,93 @@ class Vgg(ArchitectureOptions):
             f"{len(self.channels)} stages halve a {size}x{size} image to nothing; "
             f"choose at most {size.bit_length() - 1} stages"
         )
+
+
+class LeNet(ArchitectureOptions):
+    """LeNet-5 (LeCun et al., Proceedings of the IEEE 1998) with max pooling."""
+
+    builder: ClassVar[str] = "engine.models.lenet:build"
+
+    family: Literal["lenet"] = option("lenet", "LeNet-5: three 5x5 convolutions and two linear layers.")
+    channels: Widths = option((6, 16, 120), "Widths of the three convolutions.", unit="channels", min_length=3)
+    head: Widths = option((84,), "Widths of the hidden linear layers, each with the activation.", unit="features")
+    dropout: Rates = option((), "Dropout rate before each linear layer, the classifier included; empty means none.")
+
+    def padding(self, size: int) -> int:
+        """Pixels on each side that bring images below 32 pixels to 32, as LeCun's own were."""
+        return max(0, -(-(32 - size) // 2))
+
+    def final_size(self, size: int) -> int:
+        """Side in pixels of the map after the third convolution."""
+        first = (size + 2 * self.padding(size) - 4) // 2
+        return (first - 4) // 2 - 4
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.channels) != 3:
+            raise ValueError(f"channels has {len(self.channels)} entries; LeNet has three convolutions")
+        check_dropout(self.dropout, self.head)
+        return self
+
+
+class SlbiResNet(ArchitectureOptions):
+    """A plain network with one residual block and wide linear layers, used to compare Adam with SLBI."""
+
+    builder: ClassVar[str] = "engine.models.slbi_resnet:build"
+
+    family: Literal["slbi_resnet"] = option(
+        "slbi_resnet", "Three convolutions, one residual convolution, linear layers."
+    )
+    channels: Widths = option((64, 128, 256), "Widths of the convolutions.", unit="channels", min_length=3)
+    head: Widths = option(
+        (4096, 1024), "Widths of the hidden linear layers, each with the activation.", unit="features"
+    )
+    dropout: Rate = option(0.5, "Dropout rate after each hidden linear layer.")
+
+    def final_size(self, size: int) -> int:
+        """Side in pixels of the map that the linear layers see."""
+        return size // 8
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.channels) != 3:
+            raise ValueError(f"channels has {len(self.channels)} entries; this network has three widths")
+        return self
+
+    def misfit(self, channels: int, size: int) -> str | None:
+        if size >= 8:
+            return None
+        return f"three poolings halve a {size}x{size} image to nothing; the images need at least 8 pixels"
+
+
+class Airbench(ArchitectureOptions):
+    """The networks of airbench (Jordan, 2024): a frozen whitening convolution, then groups of convolutions."""
+
+    builder: ClassVar[str] = "engine.models.airbench:build"
+
+    family: Literal["airbench"] = option(
+        "airbench", "airbench: whitening convolution from the data, then three groups."
+    )
+    activation: Activation = option("gelu", "Activation used everywhere in the network.")
+    channels: Widths = option((64, 256, 256), "Width of each group.", unit="channels", min_length=1)
+    convolutions: int = option(
+        2, "Convolutions in each group, the first followed by max pooling; a third is residual.", ge=2, le=3
+    )
+    whiten_kernel: int = option(2, "Kernel of the whitening convolution.", unit="pixels", ge=1, le=5)
+    whiten_eps: float = option(
+        5e-4, "Added to the variances before whitening, against noise in the faint directions.", gt=0, le=1
+    )
+    dirac: bool = option(True, "Start the convolutions as the identity on their first channels.")
+    norm_momentum: float = option(0.4, "Share of a new batch in BatchNorm's running statistics.", gt=0, le=1)
+    norm_eps: float = option(1e-12, "Added to the variance in BatchNorm.", gt=0, le=1)
+    norm_scale: bool = option(False, "Train the scale of BatchNorm too, not its shift alone.")
+    logit_scale: float = option(0.1111111111, "Factor on the logits.", gt=0, le=100)
+
+    def final_size(self, size: int) -> int:
+        """Side in pixels of the map that reaches the last max pooling."""
+        return (size - self.whiten_kernel + 1) >> len(self.channels)
+
+    def misfit(self, channels: int, size: int) -> str | None:
+        if self.final_size(size) >= 1:
+            return None
+        return f"{len(self.channels)} groups halve a {size}x{size} image to nothing; choose fewer or larger images"
