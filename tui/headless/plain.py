@@ -17,6 +17,7 @@ class PlainDisplay:
         self._phase = ""
         self._seen = float("-inf")
         self._begun = False
+        self._best: float | None = None
 
     def show(self, view: RunView, records: list[Record], restarted: bool) -> None:
         """Write what is new: each epoch once, and before the first of them what the engine is busy with."""
@@ -27,10 +28,21 @@ class PlainDisplay:
             moment = record.get("t", 0.0)
             if record["kind"] == "epoch" and moment > self._seen:
                 self._seen = moment
-                self._write(epoch_line(record, view))
+                self._write(epoch_line(record, view, self._is_best(record, view)))
         if view.phase != self._phase and view.live and self._seen == float("-inf"):
             self._phase = view.phase
             self._write(f"  {view.phase}" if view.phase else f"  {view.state}")
+
+    def _is_best(self, record: Record, view: RunView) -> bool:
+        """Whether no epoch before it was as good, by the metric that chooses the best checkpoint."""
+        metric = view.best_metric or ("test_accuracy" if "test_accuracy" in record else "val_accuracy")
+        value = record.get(metric)
+        if value is None:
+            return False
+        better = self._best is None or (value < self._best if "loss" in metric else value > self._best)
+        if better:
+            self._best = value
+        return better
 
     def close(self, view: RunView) -> None:
         """Write how the run ended, or that it goes on."""
@@ -44,7 +56,7 @@ def heading(view: RunView) -> str:
     return f"run {view.id} {view.name or 'without a name'}: {network}, seed {view.seed}, in {view.path}"
 
 
-def epoch_line(record: Record, view: RunView) -> str:
+def epoch_line(record: Record, view: RunView, best: bool = False) -> str:
     """One epoch: losses to four decimals, accuracies in percent, speed, time taken and left."""
     epoch = record.get("epoch")
     parts = [f"epoch {format_epoch(epoch)}/{format_epoch(view.epochs)}"]
@@ -52,7 +64,7 @@ def epoch_line(record: Record, view: RunView) -> str:
         loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
         if loss is not None or accuracy is not None:
             parts.append(f"{label} loss {format.loss(loss, 4)} acc {format.accuracy(accuracy)} %")
-    if view.best is not None and view.best_epoch == epoch:
+    if best:
         parts.append("best")
     parts.append(f"lr {format.learning_rate(record.get('lr'))}")
     parts.append(format.throughput(record.get("images_s")))
