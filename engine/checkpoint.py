@@ -1,0 +1,203 @@
+"""Checkpoints that are never half there: written from a copy by a thread, named by a manifest with their sha256.
+
+Order of a save: metrics on disk, state copied, temporary file, fsync, rename, fsync of the folder, manifest the same
+way, and only then are older files deleted. torch.load checks no CRC, hence the sha256; nothing but
+``weights_only=True`` is ever used.
+"""
+
+import hashlib
+import io
+import random
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine import atomic
+from engine.errors import UserError
+
+SCHEMA = 1
+KEEP = 2
+MANIFEST = "manifest.json"
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file the manifest vouches for."""
+
+    file: str
+    size: int
+    sha256: str
+    step: int
+    epoch: float
+    metrics_offset: int
+    best: str = ""
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Entry | None":
+        """An entry of the manifest, or None when it is not one of ours."""
+        try:
+            entry = cls(**value)
+        except TypeError:
+            return None
+        plain = "/" not in entry.file + entry.best and not entry.file.startswith(".")
+        return entry if plain and isinstance(entry.step, int) and isinstance(entry.metrics_offset, int) else None
+
+
+class Checkpointer:
+    """Writes the checkpoints of one run. ``problem`` says why the last save failed; the next one tries again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
+        self.problem = ""
+
+    def save(self, state: State, best: State | None, metrics_offset: int) -> None:
+        """Write ``state`` (and the best weights it goes with) behind the caller's back.
+
+        The tensors are copied before this returns. Waits for a save that is still under way.
+        """
+        self.wait()
+        step, epoch = state["step"], state["epoch"]
+        payload = _copied({**state, "schema": SCHEMA})
+        best_payload = _copied({**best, "schema": SCHEMA}) if best else None
+        self._pending = self._pool.submit(self._write, payload, best_payload, step, epoch, metrics_offset)
+
+    def wait(self) -> None:
+        """Return when no save is under way; a failed one is kept in ``problem``."""
+        if self._pending is None:
+            return
+        error = self._pending.exception()
+        self._pending = None
+        self.problem = "" if error is None else f"checkpoint not written: {error}"
+        if error is not None and not isinstance(error, (OSError, UserError)):
+            raise error
+
+    def close(self) -> None:
+        """Wait for the last save and end the thread."""
+        self.wait()
+        self._pool.shutdown()
+
+    def _write(self, state: State, best: State | None, step: int, epoch: float, offset: int) -> None:
+        entries = read_manifest(self._folder)
+        best_file = ""
+        if best is not None:
+            best_file = f"best_{best['step']:08d}.pt"
+            known = next((entry for entry in entries if entry.file == best_file), None)
+            best_entry = known or self._file(best_file, best, best["step"], best["epoch"], 0)
+            entries = [entry for entry in entries if entry.file != best_file] + [best_entry]
+        name = f"ck_{step:08d}.pt"
+        entries = [entry for entry in entries if entry.file != name]
+        entries.append(self._file(name, state, step, epoch, offset, best_file))
+        entries = _newest(entries)
+        atomic.write_json(self._folder / MANIFEST, {"schema": SCHEMA, "files": [vars(entry) for entry in entries]})
+        kept = {entry.file for entry in entries}
+        for path in self._folder.glob("*.pt"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def _file(self, name: str, state: State, step: int, epoch: float, offset: int, best: str = "") -> Entry:
+        # Into memory first: torch.save on a full disk raises "unexpected pos", not an OSError.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        data = buffer.getvalue()
+        atomic.write_bytes(self._folder / name, data)
+        return Entry(name, len(data), hashlib.sha256(data).hexdigest(), step, epoch, offset, best)
+
+
+def _newest(entries: list[Entry]) -> list[Entry]:
+    last = sorted((e for e in entries if e.file.startswith("ck_")), key=lambda e: e.step)[-KEEP:]
+    wanted = {entry.best for entry in last}
+    return [entry for entry in entries if entry.file in wanted] + last
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """The files the manifest vouches for, in its order; empty when there is none that can be read."""
+    manifest = atomic.read_json(folder / MANIFEST) or {}
+    files = manifest.get("files")
+    entries = [Entry.from_json(value) for value in files] if isinstance(files, list) else []
+    return [entry for entry in entries if entry is not None]
+
+
+def candidates(folder: Path) -> list[Entry]:
+    """Training states to resume from, newest first."""
+    entries = [entry for entry in read_manifest(folder) if entry.file.startswith("ck_")]
+    return sorted(entries, key=lambda entry: entry.step, reverse=True)
+
+
+def load(folder: Path, entry: Entry) -> State:
+    """Read one checkpoint after its size and sha256 fit. Raises UserError that names what does not."""
+    path = folder / entry.file
+    try:
+        data = _read(path, entry.size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) != entry.size:
+        raise UserError(f"{path}: {len(data)} bytes where the manifest says {entry.size}")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        found = state.get("schema") if isinstance(state, dict) else type(state).__name__
+        raise UserError(f"{path}: format {found}, this version reads {SCHEMA}; update cifar-tui")
+    return state
+
+
+def load_best(folder: Path, entry: Entry) -> State | None:
+    """The best weights that the training state of ``entry`` goes with. Raises UserError as ``load`` does."""
+    if not entry.best:
+        return None
+    best = next((other for other in read_manifest(folder) if other.file == entry.best), None)
+    if best is None:
+        raise UserError(f"{folder / entry.best}: not in the manifest")
+    return load(folder, best)
+
+
+def weights(folder: Path, which: str) -> tuple[State, Entry]:
+    """State with the weights of the ``best`` or ``last`` checkpoint. Raises UserError when there is none to trust."""
+    entries = candidates(folder)
+    for entry in entries:
+        wanted = entry
+        if which == "best" and entry.best:
+            wanted = next((e for e in read_manifest(folder) if e.file == entry.best), entry)
+        return load(folder, wanted), wanted
+    raise UserError(f"{folder}: no checkpoint to load; the run wrote none")
+
+
+def _read(path: Path, size: int) -> bytes:
+    descriptor = atomic.open_regular(path)
+    with open(descriptor, "rb") as file:
+        return file.read(size + 1)
+
+
+def _copied(value: Any) -> Any:
+    """``value`` with every tensor copied to the CPU, so that training may go on at once."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(entry) for entry in value)
+    return value
+
+
+def rng_state() -> State:
+    """State of every random generator a network may draw from."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
+
+
+def restore_rng_state(state: State) -> None:
+    """Put every random generator back where ``rng_state`` found it."""
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

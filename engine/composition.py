@@ -1,0 +1,148 @@
+"""From a preset's text to one plain tree: ingredients filled in, overrides applied, every key's origin remembered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine import presets, strict_yaml
+from engine.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+Override = tuple[str, str]
+
+# The key that says which family a mapping belongs to: where it differs, the other keys mean something else.
+DISCRIMINATORS = ("family", "algorithm", "kind", "op")
+
+
+@dataclass
+class Tree:
+    """A plain YAML tree and, for every key in it, where it came from (``file:line`` or the override)."""
+
+    value: dict[str, Any]
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def origin(self, path: KeyPath) -> str:
+        """Where the key at ``path`` came from, or its nearest ancestor that is known."""
+        while path and path not in self.origins:
+            path = path[:-1]
+        return self.origins.get(path, "")
+
+
+def compose(document: strict_yaml.Document, source: str, overrides: Sequence[Override] = ()) -> Tree:
+    """Fill in the ingredients a preset names and apply ``--set`` overrides, in that order of precedence.
+
+    Raises UserError with one line a problem when a named ingredient does not exist or an override cannot be applied.
+    """
+    if not isinstance(document.value, dict):
+        raise UserError(f"{source}: found {_kind(document.value)}; a preset is a mapping of keys to values")
+    tree = Tree(document.value, _origins(document, source))
+    parsed = [(key, _parse_override(key, text)) for key, text in overrides]
+    for key, value in parsed:
+        _override(tree, key, value)
+    problems = []
+    for kind in presets.INGREDIENTS:
+        try:
+            _fill_in(tree, kind)
+        except UserError as error:
+            problems.append(f"{tree.origin((kind,))}: {kind}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return tree
+
+
+def load_ingredient(kind: presets.Kind, name: str) -> Tree:
+    """One ingredient preset as a tree of options, with ``name`` set and ``about`` taken out."""
+    path = presets.find(kind, name)
+    document = presets.read(path)
+    if not isinstance(document.value, dict):
+        raise UserError(f"{path}: found {_kind(document.value)}; an ingredient is a mapping of options")
+    value = {key: entry for key, entry in document.value.items() if key != "about"}
+    return Tree({"name": name, **value}, _origins(document, str(path)))
+
+
+def _fill_in(tree: Tree, kind: presets.Kind) -> None:
+    chosen = tree.value.get(kind)
+    if isinstance(chosen, str):
+        chosen = {"use": chosen}
+    if not isinstance(chosen, dict) or "use" not in chosen:
+        return
+    name = chosen["use"]
+    if not isinstance(name, str):
+        raise UserError(f"use: found {_kind(name)}; give the name of an {kind} preset")
+    ingredient = load_ingredient(kind, name)
+    changes = {key: value for key, value in chosen.items() if key != "use"}
+    tree.value = {**tree.value, kind: merge(ingredient.value, changes)}
+    for path, origin in ingredient.origins.items():
+        tree.origins.setdefault((kind, *path), origin)
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` over it, mapping by mapping; another family's mapping replaces the old one whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        same = isinstance(old, dict) and isinstance(value, dict) and not _other_family(old, value)
+        merged[key] = merge(old, value) if isinstance(old, dict) and same else value
+    return merged
+
+
+def _other_family(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return any(key in new and new[key] != old.get(key) for key in DISCRIMINATORS)
+
+
+def _override(tree: Tree, key: str, value: Any) -> None:
+    steps: KeyPath = tuple(key.split("."))
+    if not all(steps):
+        raise UserError(f"--set {key}: an empty part in the key; write for example optimizer.lr=0.01")
+    tree.value = _replaced(tree.value, steps, value, f"--set {key}")
+    below = [path for path in tree.origins if path[: len(steps)] == steps]
+    for path in below:
+        del tree.origins[path]
+    tree.origins[steps] = f"--set {key}"
+
+
+def _replaced(node: Any, steps: KeyPath, value: Any, where: str) -> Any:
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(node, list):
+        index = _index(str(step), node, where)
+        return [_replaced(entry, rest, value, where) if i == index else entry for i, entry in enumerate(node)]
+    if isinstance(node, str):
+        node = {"use": node}
+    if node is not None and not isinstance(node, dict):
+        raise UserError(f"{where}: {step} lies inside {_kind(node)}, which has no keys")
+    branch = dict(node or {})
+    branch[str(step)] = _replaced(branch.get(str(step)), rest, value, where)
+    return branch
+
+
+def _index(step: str, node: list[Any], where: str) -> int:
+    if not step.isdecimal() or int(step) >= len(node):
+        raise UserError(f"{where}: {step} is no position in a list of {len(node)}; count from 0")
+    return int(step)
+
+
+def _parse_override(key: str, text: str) -> Any:
+    return strict_yaml.parse(text, f"--set {key}").value
+
+
+def _origins(document: strict_yaml.Document, source: str) -> dict[KeyPath, str]:
+    return {path: f"{source}:{document.line(path)}" for path in _paths(document.value, ())}
+
+
+def _paths(value: Any, prefix: KeyPath) -> list[KeyPath]:
+    entries: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        entries = list(value.items())
+    if isinstance(value, list):
+        entries = list(enumerate(value))
+    found = [prefix]
+    for key, entry in entries:
+        found += _paths(entry, (*prefix, key))
+    return found
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "a truth value", int: "a number", float: "a number"}
+    return names.get(type(value), "nothing")

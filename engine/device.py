@@ -1,0 +1,145 @@
+"""What every `auto` becomes on this machine, recorded so that a resume can use the same."""
+
+import contextlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from engine.errors import UserError
+from engine.options.training import Train
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The settled settings of a process: nothing in it is `auto` any more."""
+
+    device: str
+    device_name: str
+    precision: Literal["fp32", "bf16"]
+    channels_last: bool
+    compile: bool
+    graph: bool
+    threads: int
+    deterministic: bool
+    torch: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for env.json and checkpoints."""
+        return asdict(self)
+
+    @property
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context of the forward pass: bf16 autocast or nothing."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+    @property
+    def memory_format(self) -> Any:
+        """Memory format (a ``torch.memory_format``) of images and filters."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def settle(train: Train, total_steps: int) -> Runtime:
+    """Decide every `auto`. Raises UserError when a named device is not there."""
+    device = _device(train.device)
+    on_gpu = device.type == "cuda"
+    gains_bf16 = _gpu_has_bf16(device) if on_gpu else device.type == "cpu" and cpu_has_bf16()
+    graph = on_gpu and train.graph != "off" and not train.deterministic
+    return Runtime(
+        device=str(device),
+        device_name=_device_name(device),
+        precision=train.precision if train.precision != "auto" else ("bf16" if gains_bf16 else "fp32"),
+        channels_last=train.channels_last == "on" or (train.channels_last == "auto" and device.type != "mps"),
+        # Compiling costs about a minute; a GPU run earns it back after some thousand steps, a CPU run never does.
+        compile=train.compile == "on" or (train.compile == "auto" and on_gpu and total_steps >= 5_000),
+        graph=graph and (train.graph == "on" or total_steps >= 500),
+        threads=train.threads or usable_cores(),
+        deterministic=train.deterministic or device.type == "cpu",
+        torch=torch.__version__,
+    )
+
+
+def differences(recorded: Runtime, fresh: Runtime) -> list[str]:
+    """Why a resume here cannot repeat the recorded run bit for bit; empty when it can."""
+    names = {"device": "device", "device_name": "processor", "torch": "torch"}
+    pairs = [(words, getattr(recorded, name), getattr(fresh, name)) for name, words in names.items()]
+    return [f"{words} was {before}, is {now}" for words, before, now in pairs if before != now]
+
+
+def reusable(recorded: Runtime) -> dict[str, Any]:
+    """The recorded settings that any machine with the same kind of device can take over."""
+    names = ("precision", "channels_last", "compile", "graph", "threads", "deterministic")
+    return {name: getattr(recorded, name) for name in names}
+
+
+def apply(runtime: Runtime) -> None:
+    """Set torch's global switches as the runtime says."""
+    torch.set_num_threads(runtime.threads)
+    torch.backends.cudnn.benchmark = not runtime.deterministic
+    torch.backends.cudnn.deterministic = runtime.deterministic
+    torch.use_deterministic_algorithms(runtime.deterministic)
+    # TensorFloat-32 would be neither fp32 as asked for nor needed beside bf16.
+    torch.backends.cuda.matmul.allow_tf32 = runtime.precision != "fp32"
+    torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
+
+
+def usable_cores() -> int:
+    """Cores this process may use, by its affinity (containers and job schedulers set it)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 natively (AVX512-BF16 or AMX); without it bf16 is slower than fp32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0]
+    except OSError:
+        return False
+    return any(word in flags.split() for word in ("avx512_bf16", "amx_bf16"))
+
+
+def _gpu_has_bf16(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"train.device: found {wanted}, but torch sees no CUDA device; {_why_no_cuda()}, or use --device cpu"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"train.device: found {wanted}, but there are {count} CUDA devices; use cuda:0 to cuda:{count - 1}"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("train.device: found mps, but this machine has none; use --device cpu")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def _why_no_cuda() -> str:
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA: install a CUDA build"
+    return "check the driver with nvidia-smi"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_name() if device.type == "cpu" else "Apple GPU"
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "CPU"
+    return text.partition("model name")[2].partition("\n")[0].strip("\t :") or "CPU"

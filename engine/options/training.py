@@ -1,0 +1,47 @@
+"""Typed options of the training loop and of a published figure, free of torch."""
+
+from typing import Literal
+
+from engine.options.averaging import Ema
+from engine.options.base import Options, option
+from engine.options.early_stopping import EarlyStopping
+from engine.options.loss import CrossEntropy, LossChoice
+
+
+class Train(Options):
+    """How long, how large, on what and how watched."""
+
+    epochs: float = option(200.0, "Length of the run; fractions of an epoch are allowed.", "epochs", gt=0, le=100_000)
+    steps: int | None = option(None, "Length in optimiser steps; overrides epochs when given.", "steps", ge=1)
+    batch_size: int = option(128, "Images a step.", "images", ge=1, le=60_000)
+    eval_batch_size: int = option(1000, "Images a forward pass in evaluation.", "images", ge=1, le=60_000)
+    drop_last: bool = option(False, "Leave out an epoch's last batch when it is smaller.")
+    seed: int = option(0, "Seed of the weights, the order and every draw.", ge=0, lt=2**63)
+    loss: LossChoice = option(CrossEntropy(), "What is minimised.")
+    ema: Ema | None = option(None, "Moving average of the weights; null for none.")
+    early_stopping: EarlyStopping | None = option(None, "When to stop early; null for never.")
+    watch: Literal["validation", "test", "none"] = option(
+        "validation", "Set evaluated after each epoch; best checkpoint, plateau and early stopping look at it."
+    )
+    tta: Literal["none", "flip", "flip_translate"] = option(
+        "none", "Test-time augmentation: logits averaged over mirrored (and shifted) views."
+    )
+    device: str = option("auto", "auto takes cuda, else mps, else cpu.", pattern=r"^(auto|cpu|mps|cuda|cuda:\d{1,3})$")
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", "Arithmetic of the forward pass; weights stay fp32.")
+    channels_last: Literal["auto", "on", "off"] = option("auto", "Memory format of images and filters.")
+    compile: Literal["auto", "on", "off"] = option("auto", "torch.compile of model and augmentation.")
+    graph: Literal["auto", "on", "off"] = option("auto", "One CUDA graph of the whole training step.")
+    deterministic: bool = option(False, "Only algorithms that repeat bit for bit; slower on a GPU.")
+    threads: int = option(0, "CPU threads; 0 takes the cores this process may use.", "threads", ge=0, le=1024)
+    log_every: int = option(50, "Steps between two records of the training metrics.", "steps", ge=1)
+    checkpoint_every: float = option(60.0, "Least time between two checkpoints; the last is always written.", "s", ge=0)
+    checkpoint_each_epoch: bool = option(False, "Write a checkpoint after every epoch, however quick.")
+
+
+class Published(Options):
+    """The figure somebody published for this experiment, set beside ours."""
+
+    test_accuracy: float | None = option(None, "Test accuracy.", "%", ge=0, le=100)
+    parameters: int | None = option(None, "Parameters.", ge=0)
+    source: str = option("", "Where the figure stands.", max_length=200)
+    note: str = option("", "What is known about it: how it was chosen, whether it is a slip.", max_length=2000)

@@ -1,0 +1,132 @@
+"""The engine's clerk: metrics and summary into the run folder, requests and signals out of it. No torch here.
+
+The training loop calls in and never waits: a thread keeps the heartbeat, syncs the log once a second and looks for
+control files twice a second.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any
+
+from engine.runs import MetricsWriter, RunFolder, SummaryWriter
+
+TICK_S = 0.5
+PROMISE_S = 5.0
+SPARK_POINTS = 32
+
+
+class StopRequested(Exception):  # noqa: N818  (nothing went wrong)
+    """Somebody asked the run to end; raised at a step boundary, after the checkpoint is written."""
+
+    def __init__(self, by: str, code: int) -> None:
+        super().__init__(by)
+        self.by = by
+        self.code = code
+
+
+class Recorder:
+    """Writes one run's records and keeps its summary true. One per engine process, used as a context manager."""
+
+    def __init__(self, run: RunFolder, facts: dict[str, Any]) -> None:
+        self._run = run
+        self._metrics = MetricsWriter(run.path / "metrics.jsonl")
+        self._summary = SummaryWriter(run.path / "summary.json")
+        self._fields: dict[str, Any] = {**(run.summary() or {}), **facts}
+        self._spark: deque[float] = deque(self._fields.get("spark") or [], maxlen=10_000)
+        self._lock = threading.RLock()
+        self._requests: deque[dict[str, Any]] = deque()
+        self._signal: int | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="recorder", daemon=True)
+
+    def __enter__(self) -> "Recorder":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+        self._metrics.sync()
+        self._metrics.close()
+
+    @property
+    def offset(self) -> int:
+        """Bytes of metrics.jsonl that are on disk after a sync: what a checkpoint taken now will be resumed from."""
+        with self._lock:
+            self._metrics.sync()
+            return self._metrics.offset
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Append one record to metrics.jsonl."""
+        with self._lock:
+            self._metrics.append({"kind": kind, "schema": 1, "t": round(time.time(), 3), **fields})
+
+    def update(self, **fields: Any) -> None:
+        """Change the summary; it reaches the disk with the next heartbeat."""
+        with self._lock:
+            self._fields.update(fields)
+
+    def write_summary(self, **fields: Any) -> None:
+        """Change the summary and write it now."""
+        with self._lock:
+            self._fields.update(fields, heartbeat=round(time.time(), 3), promise_s=PROMISE_S, schema=1)
+            if self._metrics.problem:
+                self._fields["problem"] = self._metrics.problem
+            self._summary.write(self._fields)
+
+    def add_spark(self, value: float) -> None:
+        """Add an epoch's headline figure to the curve that lists draw, thinned to at most 32 points."""
+        self._spark.append(value)
+        points = list(self._spark)
+        stride = max(1, -(-len(points) // SPARK_POINTS))
+        self.update(spark=[round(point, 3) for point in points[::-1][::stride][::-1]])
+
+    def end(self, state: str, reason: str = "", **fields: Any) -> None:
+        """The last word on this attempt: a record and the summary, both on disk when this returns."""
+        self.record("end", state=state, reason=reason, step=self._fields.get("step", 0))
+        with self._lock:
+            self._metrics.sync()
+        last = {"state": state, "reason": reason, "ended": round(time.time(), 3), "eta_s": None}
+        self.write_summary(**{**fields, **last})
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Requests that came since the last call, oldest first; a signal counts as a request to stop."""
+        found = []
+        while self._requests:
+            found.append(self._requests.popleft())
+        if self._signal is not None:
+            by = "ctrl-c" if self._signal == signal.SIGINT else "signal"
+            found.append({"request": "stop", "by": by, "code": 128 + self._signal})
+        return found
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Note in the log that a request was carried out."""
+        self.record("control", request=request["request"], id=request.get("id", ""), by=request.get("by", ""))
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._signal is None:
+            self._signal = number
+            return
+        # The second signal means now: what is written stays, nothing more is computed.
+        by = "ctrl-c" if number == signal.SIGINT else "signal"
+        self.end("stopped", "left at once, without a checkpoint", by=by)
+        os._exit(128 + number)
+
+    def _tick(self) -> None:
+        beats = 0
+        while not self._closed.wait(TICK_S):
+            for request in self._run.take_requests():
+                self._requests.append(request)
+            beats += 1
+            if beats % 2:
+                continue
+            with self._lock:
+                self._metrics.sync()
+            self.write_summary()

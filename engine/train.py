@@ -1,0 +1,188 @@
+"""The recipe: from data to checkpoint, an epoch at a time, with nothing read back from the device between records."""
+
+import math
+import time
+from typing import Any
+
+from engine.checkpoint import Checkpointer
+from engine.evaluate import Score, logits_of, score
+from engine.meters import Means
+from engine.recorder import Recorder, StopRequested
+from engine.training import Training
+
+HOLD_S = 0.1
+
+
+class DivergedError(Exception):
+    """The loss became NaN or infinite. The message names step and learning rate and suggests another."""
+
+
+def train(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    """Run to the last step or to early stopping; the last checkpoint is written when this returns.
+
+    Raises:
+        StopRequested: somebody asked the run to end; its checkpoint is written.
+        DivergedError: the loss is not finite; no checkpoint was written since.
+    """
+    recorder.write_summary(state="running", phase="training", **training.facts())
+    training.stopwatch.start()
+    while not training.finished:
+        _epoch(training, recorder, checkpointer)
+    training.take_slow_weights()
+    _save(training, recorder, checkpointer)
+    checkpointer.wait()
+    training.stopwatch.stop()
+
+
+def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    plan = training.draw_epoch()
+    log_every = training.experiment.train.log_every
+    for position in training.remaining_positions():
+        training.take_step(plan, position)
+        if training.step % log_every == 0:
+            _log_step(training, recorder)
+            _save_when_due(training, recorder, checkpointer)
+        _attend(training, recorder, checkpointer)
+    _end_epoch(training, recorder, checkpointer)
+
+
+def _log_step(training: Training, recorder: Recorder) -> Means:
+    window, epoch, bad_step = training.meters.read()
+    if bad_step >= 0:
+        raise _diverged(training, bad_step)
+    if window.images:
+        recorder.record(
+            "step",
+            step=training.step,
+            epoch=round(training.epoch, 6),
+            loss=window.loss,
+            accuracy=window.accuracy,
+            lr=training.learning_rate,
+            grad_norm=training.gradient_norm(),
+            images_s=round(training.stopwatch.rate(window.images), 1),
+        )
+    recorder.update(**training.progress())
+    return epoch
+
+
+def _end_epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    means = _log_step(training, recorder)
+    epoch_s = training.stopwatch.lap()
+    metrics: dict[str, float] = {"train_loss": means.loss, "train_accuracy": means.accuracy}
+    began = time.monotonic()
+    watched = _evaluate(training, recorder)
+    if watched is not None:
+        prefix = "test" if training.watches_test else "val"
+        metrics |= {f"{prefix}_loss": watched.loss, f"{prefix}_accuracy": watched.accuracy}
+    recorder.record(
+        "epoch",
+        epoch=_whole(training.epoch),
+        step=training.step,
+        **metrics,
+        lr=training.learning_rate,
+        images_s=round(means.images / epoch_s, 1) if epoch_s else None,
+        epoch_s=round(epoch_s, 3),
+        eval_s=round(time.monotonic() - began, 3),
+    )
+    _say(_whole(training.epoch), metrics, training.learning_rate, epoch_s)
+    training.end_epoch(metrics, watched)
+    recorder.add_spark(metrics.get("val_accuracy", metrics.get("test_accuracy", means.accuracy)))
+    recorder.update(last={**metrics, "lr": training.learning_rate}, best=training.best_summary(), **training.progress())
+    if training.experiment.train.checkpoint_each_epoch and not training.finished:
+        _save(training, recorder, checkpointer)
+    else:
+        _save_when_due(training, recorder, checkpointer)
+
+
+def _say(epoch: float, metrics: dict[str, float], lr: float, epoch_s: float) -> None:
+    """One line an epoch in the log."""
+    sets = ((name, metrics.get(f"{name}_accuracy"), metrics.get(f"{name}_loss")) for name in ("train", "val", "test"))
+    scores = "   ".join(f"{name} {accuracy:.2f} %  {loss:.4f}" for name, accuracy, loss in sets if accuracy is not None)
+    print(f"{time.strftime('%H:%M:%S')}  epoch {epoch}   {scores}   lr {lr:.2e}   {epoch_s:.2f} s", flush=True)
+
+
+def _evaluate(training: Training, recorder: Recorder) -> Score | None:
+    """Score of the averaged weights, if there are any, else of the trained ones, on the watched set."""
+    images, labels = training.watched_set()
+    if len(images) == 0:
+        return None
+    recorder.update(phase="evaluating")
+    with training.evaluated_weights() as model:
+        logits = logits_of(
+            model, images, training.normalise, training.runtime, training.experiment.train.eval_batch_size
+        )
+    result = score(logits, labels, training.plain_loss)
+    recorder.update(phase="training")
+    training.stopwatch.restart()
+    return result
+
+
+def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    if not training.finished and training.seconds_since_checkpoint() >= training.experiment.train.checkpoint_every:
+        _save(training, recorder, checkpointer)
+
+
+def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    if int(training.meters.bad_step) >= 0:
+        raise _diverged(training, int(training.meters.bad_step))
+    checkpointer.save(training.state_dict(), training.best, recorder.offset)
+    if checkpointer.problem:
+        recorder.update(problem=checkpointer.problem)
+    training.note_checkpoint()
+
+
+def _attend(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    """Carry out what was asked for since the last step."""
+    for request in recorder.requests():
+        match request["request"]:
+            case "checkpoint":
+                recorder.answer(request)
+                _save(training, recorder, checkpointer)
+            case "pause":
+                recorder.answer(request)
+                _hold(training, recorder, checkpointer)
+            case "stop":
+                _stop(training, recorder, checkpointer, request)
+
+
+def _hold(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    """Wait at this step, memory kept and heartbeat going on; the time counts in no speed."""
+    training.stopwatch.stop()
+    recorder.write_summary(state="paused", eta_s=None)
+    while True:
+        for request in recorder.requests():
+            if request["request"] == "continue":
+                recorder.answer(request)
+                recorder.write_summary(state="running")
+                training.stopwatch.start()
+                return
+            if request["request"] == "stop":
+                _stop(training, recorder, checkpointer, request)
+            if request["request"] == "checkpoint":
+                recorder.answer(request)
+                _save(training, recorder, checkpointer)
+        time.sleep(HOLD_S)
+
+
+def _stop(training: Training, recorder: Recorder, checkpointer: Checkpointer, request: dict[str, Any]) -> None:
+    recorder.update(phase="saving", **training.progress())
+    _save(training, recorder, checkpointer)
+    checkpointer.wait()
+    recorder.answer(request)
+    raise StopRequested(str(request.get("by", "")), int(request.get("code", 143)))
+
+
+def _diverged(training: Training, bad_step: int) -> DivergedError:
+    rate = training.rate_at(bad_step)
+    advice = _round_down(rate / 5)
+    return DivergedError(f"loss is not finite at step {bad_step}, lr {rate:g}; try optimizer.lr={advice:g}")
+
+
+def _round_down(value: float) -> float:
+    """The next smaller 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 0.0
+    return next((factor * power for factor in (5, 2, 1) if factor * power <= value), power)
+
+
+def _whole(epoch: float) -> float | int:
+    return round(epoch) if abs(epoch - round(epoch)) < 1e-9 else round(epoch, 6)

@@ -1,0 +1,326 @@
+"""All that a run trains with, assembled from its experiment, and all that a resume must put back."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.augment import Augmenter, EpochPlan
+from engine.checkpoint import State, restore_rng_state, rng_state
+from engine.data.dataset import Dataset
+from engine.device import Runtime
+from engine.early_stopping import EarlyStopping
+from engine.evaluate import Score
+from engine.experiment import Experiment
+from engine.losses import make_loss
+from engine.meters import Meters
+from engine.optim.averaging import Ema, Lookahead
+from engine.optim.groups import set_learning_rate
+from engine.optim.sam import Sam, frozen_statistics
+from engine.options.loss import CrossEntropy, LossChoice
+from engine.schedules import make_schedule
+
+
+class Stopwatch:
+    """Active seconds: pauses and evaluations are left out of speed, pauses also out of the run's own time."""
+
+    def __init__(self, active_s: float = 0.0) -> None:
+        self._before = active_s
+        self._since: float | None = None
+        self._rate_from = self._lap_from = time.monotonic()
+
+    @property
+    def active_s(self) -> float:
+        """Seconds of training and evaluation so far, over all attempts."""
+        return self._before + (time.monotonic() - self._since if self._since is not None else 0.0)
+
+    def start(self) -> None:
+        """Begin, or go on after a pause."""
+        now = time.monotonic()
+        self._since = self._rate_from = self._lap_from = now
+
+    def stop(self) -> None:
+        """Hold; what has passed is kept."""
+        self._before, self._since = self.active_s, None
+
+    def restart(self) -> None:
+        """Begin the next epoch's measurement without counting what has passed since the last."""
+        self._rate_from = self._lap_from = time.monotonic()
+
+    def rate(self, count: int) -> float:
+        """``count`` per second since the last call."""
+        now = time.monotonic()
+        elapsed, self._rate_from = now - self._rate_from, now
+        return count / elapsed if elapsed > 0 else 0.0
+
+    def lap(self) -> float:
+        """Seconds since the last lap or restart."""
+        now = time.monotonic()
+        elapsed, self._lap_from = now - self._lap_from, now
+        return elapsed
+
+
+class Training:
+    """One run's network, optimiser and progress, and the step that advances them.
+
+    ``step`` counts optimiser steps, ``epoch_index`` whole epochs done, ``position`` steps done in the current one.
+    """
+
+    def __init__(self, experiment: Experiment, runtime: Runtime, data: Dataset) -> None:
+        self.experiment = experiment
+        self.runtime = runtime
+        self.device = torch.device(runtime.device)
+        self.data = data.to(self.device)
+        self.classes = len(data.classes)
+        torch.manual_seed(experiment.train.seed)
+        options = experiment.data
+        self.augment: Augmenter = experiment.augmentation.resolve_builder()(
+            experiment.augmentation, options.size, options.channels, self.classes, data.train_images
+        ).to(self.device)
+        self.model = self._build_model()
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if runtime.compile else self.model
+        self.optimizer = experiment.optimizer.resolve_builder()(
+            experiment.optimizer, list(self.model.named_parameters())
+        )
+        self.loss = make_loss(experiment.train.loss, self.classes)
+        self.plain_loss = make_loss(_without_smoothing(experiment.train.loss), self.classes)
+        self.schedule = make_schedule(experiment.optimizer, experiment.total_steps, experiment.steps_per_epoch)
+        optimizer = experiment.optimizer
+        self.ema = Ema(experiment.train.ema, self.model) if experiment.train.ema else None
+        self.lookahead = (
+            Lookahead(optimizer.lookahead, self.model, experiment.total_steps) if optimizer.lookahead else None
+        )
+        self.sam = Sam(optimizer.sam, self.model.parameters()) if optimizer.sam else None
+        stopping = experiment.train.early_stopping
+        self.stopping = EarlyStopping(stopping) if stopping else None
+        self.meters = Meters(self.device)
+        self.stopwatch = Stopwatch()
+        self.best: State | None = None
+        self.step = self.epoch_index = self.position = 0
+        self.stopped_early = False
+        self._gradient_norm: float | None = None
+        self._checkpoint_at = time.monotonic()
+        self._first_step = 0
+        self._first_active_s = 0.0
+
+    def _build_model(self) -> nn.Module:
+        data, architecture = self.experiment.data, self.experiment.architecture
+        model: nn.Module = architecture.resolve_builder()(architecture, data.channels, data.size, self.classes)
+        model.to(memory_format=self.runtime.memory_format)
+        return model.to(self.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch has been closed, or early stopping has ended the run."""
+        return self.stopped_early or (self.step >= self.experiment.total_steps and self.position == 0)
+
+    @property
+    def epoch(self) -> float:
+        """Epochs trained, with the fraction of the current one."""
+        return self.step / self.experiment.steps_per_epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the step taken last."""
+        return self.schedule.learning_rate(max(self.step - 1, 0))
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of an earlier step, counted from 0."""
+        return self.schedule.learning_rate(step)
+
+    @property
+    def watches_test(self) -> bool:
+        """Whether the test set, not the validation set, is what best checkpoint and plateau look at."""
+        return self.experiment.train.watch == "test"
+
+    def watched_set(self) -> tuple[Tensor, Tensor]:
+        """Images and labels evaluated after each epoch; empty when nothing is."""
+        watch = self.experiment.train.watch
+        if watch == "test":
+            return self.data.test_images, self.data.test_labels
+        end = None if watch == "validation" else 0
+        return self.data.validation_images[:end], self.data.validation_labels[:end]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """What the network sees of ``images`` (N, H, W, C) uint8 in evaluation."""
+        return self.augment.normalize(images)
+
+    def draw_epoch(self) -> EpochPlan:
+        """Order and every draw of the current epoch, a pure function of seed and epoch."""
+        return self.augment.draw_epoch(self.experiment.train.seed, self.epoch_index, len(self.data.train_images))
+
+    def remaining_positions(self) -> range:
+        """Positions of the current epoch that are still to be trained."""
+        left = self.experiment.total_steps - self.step
+        return range(self.position, min(self.experiment.steps_per_epoch, self.position + left))
+
+    def take_step(self, plan: EpochPlan, position: int) -> None:
+        """One batch: gather and augment, forward, backward, update. Nothing comes back to the host."""
+        size = self.experiment.train.batch_size
+        index = plan.order[position * size : (position + 1) * size]
+        images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
+        images = images.contiguous(memory_format=self.runtime.memory_format)
+        set_learning_rate(self.optimizer, self.schedule.learning_rate(self.step))
+        logits, loss = self._gradients(images, targets)
+        if self.experiment.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
+        self.optimizer.step()
+        if self.lookahead:
+            self.lookahead.update(self.model, self.step)
+        if self.ema:
+            self.ema.update(self.model, self.step)
+        hits = (logits.argmax(1) == self.data.train_labels[index]).sum()
+        self.meters.update(loss, hits, len(index), self.step)
+        self.step += 1
+        self.position += 1
+
+    def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the loss, with SAM those at the worst weights nearby; logits and loss of the first pass."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logits, loss = self._pass(images, targets)
+        if self.sam:
+            self.sam.climb()
+            with frozen_statistics(self.model):
+                self._pass(images, targets)
+            self.sam.descend()
+        return logits.detach(), loss.detach()
+
+    def _pass(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        with self.runtime.autocast:
+            logits = self.forward(images)
+        loss = self.loss(logits, targets)
+        torch.autograd.backward(loss)
+        return logits, loss
+
+    def take_slow_weights(self) -> None:
+        """After the last step, lookahead's slow weights are the result; taking them twice changes nothing."""
+        if self.lookahead:
+            self.lookahead.finish(self.model)
+
+    def end_epoch(self, metrics: dict[str, float], watched: Score | None) -> None:
+        """Close the epoch: best weights, schedule, early stopping, counters."""
+        watched_metrics = {"watched_loss": watched.loss, "watched_accuracy": watched.accuracy} if watched else {}
+        if watched and (self.best is None or watched.accuracy > self.best["value"]):
+            self.best = self._best_state(watched)
+        self.schedule.observe({**metrics, **watched_metrics})
+        if self.stopping:
+            self.stopped_early = self.stopping.observe({**metrics, **watched_metrics})
+        self.meters.start_epoch()
+        self.epoch_index += 1
+        self.position = 0
+
+    @contextlib.contextmanager
+    def evaluated_weights(self) -> Iterator[nn.Module]:
+        """The network as it is judged: with the averaged weights, if an average is kept."""
+        with self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext():
+            yield self.model
+
+    def _best_state(self, watched: Score) -> State:
+        metric = "test_accuracy" if self.watches_test else "val_accuracy"
+        with self.evaluated_weights() as model:
+            weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return {
+            "metric": metric,
+            "value": watched.accuracy,
+            "loss": watched.loss,
+            "epoch": self.epoch,
+            "step": self.step,
+            "weights": weights,
+        }
+
+    def best_summary(self) -> dict[str, Any] | None:
+        """Metric, value, epoch and step of the best checkpoint."""
+        if self.best is None:
+            return None
+        return {key: self.best[key] for key in ("metric", "value", "epoch", "step")}
+
+    def gradient_norm(self) -> float | None:
+        """Norm of all gradients of the last step together."""
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if gradients:
+            self._gradient_norm = float(nn.utils.get_total_norm(gradients))
+        return self._gradient_norm
+
+    def facts(self) -> dict[str, Any]:
+        """What the summary says of device, arithmetic and length."""
+        return {
+            "device": f"{self.runtime.device} {self.runtime.device_name}",
+            "precision": self.runtime.precision,
+            "chosen_on": "test" if self.watches_test else "validation",
+            **self.progress(),
+        }
+
+    def progress(self) -> dict[str, Any]:
+        """Where the run stands: steps, epochs, seconds, and an estimate of those left."""
+        done = self.step - self._first_step
+        active_s = self.stopwatch.active_s
+        per_step = (active_s - self._first_active_s) / done if done else None
+        left = self.experiment.total_steps - self.step
+        return {
+            "step": self.step,
+            "steps": self.experiment.total_steps,
+            "epoch": self.epoch,
+            "epochs": self.experiment.total_epochs,
+            "active_s": round(active_s, 3),
+            "eta_s": round(per_step * left, 1) if per_step is not None else None,
+            "images_s": round(self.experiment.train.batch_size / per_step, 1) if per_step else None,
+        }
+
+    def seconds_since_checkpoint(self) -> float:
+        """Seconds since the last checkpoint, or since the start."""
+        return time.monotonic() - self._checkpoint_at
+
+    def note_checkpoint(self) -> None:
+        """A checkpoint was taken now."""
+        self._checkpoint_at = time.monotonic()
+
+    def state_dict(self) -> State:
+        """All that decides the rest of the run. Tensors are not copied."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "epoch_index": self.epoch_index,
+            "position": self.position,
+            "stopped_early": self.stopped_early,
+            "active_s": self.stopwatch.active_s,
+            "gradient_norm": self.gradient_norm(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "lookahead": self.lookahead.state_dict() if self.lookahead else None,
+            "stopping": self.stopping.state_dict() if self.stopping else None,
+            "meters": self.meters.state_dict(),
+            "rng": rng_state(),
+            "runtime": self.runtime.to_json(),
+            "config_hash": self.experiment.config_hash,
+        }
+
+    def load_state_dict(self, state: State, best: State | None) -> None:
+        """Continue where ``state_dict`` was taken; the generators are restored last, after everything that draws."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        if self.lookahead:
+            self.lookahead.load_state_dict(state["lookahead"])
+        if self.stopping:
+            self.stopping.load_state_dict(state["stopping"])
+        self.meters.load_state_dict(state["meters"])
+        self.step = self._first_step = state["step"]
+        self.epoch_index, self.position = state["epoch_index"], state["position"]
+        self.stopped_early = state["stopped_early"]
+        self._gradient_norm = state["gradient_norm"]
+        self.stopwatch = Stopwatch(state["active_s"])
+        self._first_active_s = state["active_s"]
+        self.best = best
+        restore_rng_state(state["rng"])
+
+
+def _without_smoothing(options: LossChoice) -> LossChoice:
+    """The loss that is reported for validation and test: label smoothing belongs to training alone."""
+    return options.model_copy(update={"label_smoothing": 0.0}) if isinstance(options, CrossEntropy) else options

@@ -1,0 +1,199 @@
+"""The engine process of one run: holds its lock, trains, tests, and says in the run folder how it ended."""
+
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine import __version__, atomic, checkpoint, device
+from engine.checkpoint import Checkpointer, State
+from engine.counting import count
+from engine.data.dataset import load as load_data
+from engine.device import Runtime
+from engine.errors import UserError
+from engine.experiment import Experiment, loads
+from engine.process import Lock
+from engine.recorder import Recorder, StopRequested
+from engine.runs import RunFolder
+from engine.supervisor import ENGINE_BYTE
+from engine.test_set import evaluate_test_set
+from engine.train import DivergedError, train
+from engine.training import Training
+
+FINISHED, FAILED, USER_ERROR = 0, 1, 2
+
+
+def main(path: Path, *, resume: bool = False, allow_inexact: bool = False) -> int:
+    """Train the run in ``path`` from its beginning or its newest good checkpoint. Returns the exit code."""
+    run = RunFolder(path)
+    lock = Lock(run.path / "lock")
+    if not lock.acquire(ENGINE_BYTE):
+        print(f"run {run.id} is held by another engine; stop that one first", file=sys.stderr)
+        return USER_ERROR
+    try:
+        start, problem = (_starting_point(run) if resume else None), None
+    except UserError as error:
+        start, problem = None, error
+    facts: dict[str, Any] = {"state": "starting", "reason": "", "by": "", "ended": None, "exit": None, "problem": ""}
+    with Recorder(run, facts) as recorder:
+        try:
+            if problem is not None:
+                raise problem
+            _run(run, recorder, start, allow_inexact)
+        except StopRequested as stop:
+            recorder.end("stopped", f"by {stop.by}" if stop.by else "", by=stop.by)
+            return stop.code
+        except DivergedError as error:
+            return _ended(recorder, "diverged", str(error), FAILED)
+        except UserError as error:
+            return _ended(recorder, "failed", str(error), USER_ERROR)
+        except torch.OutOfMemoryError as error:
+            return _ended(recorder, "failed", _out_of_memory(run, error), FAILED)
+        except Exception as error:
+            traceback.print_exc()
+            return _ended(recorder, "failed", f"{type(error).__name__}: {error}".partition("\n")[0], FAILED)
+    return FINISHED
+
+
+def evaluate_again(path: Path) -> int:
+    """Test the weights of a run that has ended once more and write its results anew. Returns the exit code."""
+    run = RunFolder(path)
+    try:
+        experiment = loads(run.config_text(), str(run.path / "config.yaml"))
+        runtime = device.settle(experiment.train, experiment.total_steps)
+        device.apply(runtime)
+        state, entry = checkpoint.weights(run.path / "ckpt", "last")
+        training = Training(experiment, runtime, load_data(experiment.data, _data_folder(), _say))
+        training.load_state_dict(state, checkpoint.load_best(run.path / "ckpt", entry))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return USER_ERROR
+    for which, accuracy in evaluate_test_set(training, run)["test"].items():
+        _say(f"{which} checkpoint: {accuracy:.2f} % on the test set")
+    return FINISHED
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A checkpoint that was found good: the state to continue from and the best weights it goes with."""
+
+    state: State
+    best: State | None
+
+
+def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_inexact: bool) -> None:
+    experiment = loads(run.config_text(), str(run.path / "config.yaml"))
+    runtime = _settle(experiment, start, allow_inexact)
+    device.apply(runtime)
+    recorder.write_summary(started=run.summary().get("started") or time.time(), phase="reading data")
+    data = load_data(experiment.data, _data_folder(), _say)
+    recorder.write_summary(phase="building")
+    _write_runtime(run, runtime)
+    recorder.update(**_write_model(run, experiment, runtime))
+    training = Training(experiment, runtime, data)
+    if start is not None:
+        training.load_state_dict(start.state, start.best)
+        _say(f"resumed at step {training.step}, epoch {training.epoch:.2f}")
+    checkpointer = Checkpointer(run.path / "ckpt")
+    try:
+        train(training, recorder, checkpointer)
+        recorder.write_summary(phase="testing", **training.progress())
+        results = evaluate_test_set(training, run, recorder)
+    finally:
+        checkpointer.close()
+    reason = "early stopping" if training.stopped_early else ""
+    recorder.end("finished", reason, phase="", **results, **training.progress())
+
+
+def _data_folder() -> Path | None:
+    named = os.environ.get("CIFAR_TUI_DATA")
+    return Path(named) if named else None
+
+
+def _settle(experiment: Experiment, start: StartingPoint | None, allow_inexact: bool) -> Runtime:
+    """What every `auto` becomes; on a resume what it was, or a refusal that says what cannot be the same."""
+    if start is None:
+        return device.settle(experiment.train, experiment.total_steps)
+    recorded = Runtime(**start.state["runtime"])
+    fresh = device.settle(experiment.train, experiment.total_steps)
+    differences = device.differences(recorded, fresh)
+    if not differences:
+        return replace(fresh, **device.reusable(recorded))
+    sentence = f"a resume would not be bit for bit the same: {'; '.join(differences)}"
+    if not allow_inexact:
+        raise UserError(f"{sentence}; add --allow-inexact to go on all the same")
+    _say(sentence)
+    same_kind = recorded.device.split(":")[0] == fresh.device.split(":")[0]
+    return replace(fresh, **device.reusable(recorded)) if same_kind else fresh
+
+
+def _starting_point(run: RunFolder) -> StartingPoint | None:
+    """The newest checkpoint to be trusted, the log cut where it was taken; None starts from the beginning."""
+    folder = run.path / "ckpt"
+    atomic.sweep(folder)
+    entries = checkpoint.candidates(folder)
+    for entry in entries:
+        try:
+            state = checkpoint.load(folder, entry)
+            best = checkpoint.load_best(folder, entry)
+            _check_belongs(run, state)
+            run.set_metrics_aside(entry.metrics_offset)
+        except (UserError, ValueError) as problem:
+            _say(f"checkpoint {entry.file} is not used: {problem}")
+            continue
+        return StartingPoint(state, best)
+    if entries:
+        raise UserError(f"none of the {len(entries)} checkpoints in {folder} can be used; log.txt says why for each")
+    _say("no checkpoint yet: starting again from the beginning")
+    if (run.path / "metrics.jsonl").exists():
+        run.set_metrics_aside(0)
+    return None
+
+
+def _check_belongs(run: RunFolder, state: State) -> None:
+    experiment = loads(run.config_text(), str(run.path / "config.yaml"))
+    accepted = {experiment.config_hash, run.summary().get("continues")}
+    if state["config_hash"] not in accepted:
+        raise UserError(f"it is of experiment {state['config_hash']}, this run is {experiment.config_hash}")
+
+
+def _write_runtime(run: RunFolder, runtime: Runtime) -> None:
+    attempt = run.newest_attempt()
+    if attempt is not None:
+        atomic.write_json(attempt.path / "runtime.json", {"schema": 1, "cifar_tui": __version__, **runtime.to_json()})
+
+
+def _write_model(run: RunFolder, experiment: Experiment, runtime: Runtime) -> dict[str, Any]:
+    data = experiment.data
+    counts = count(
+        experiment.architecture, data.channels, data.size, data.classes, experiment.train.batch_size, runtime.precision
+    )
+    atomic.write_json(run.path / "model.json", {"schema": 1, **counts.to_json()})
+    return {"parameters": counts.parameters, "macs": counts.macs}
+
+
+def _ended(recorder: Recorder, state: str, reason: str, code: int) -> int:
+    print(reason, file=sys.stderr, flush=True)
+    recorder.end(state, reason, **({"exit": code} if code == USER_ERROR else {}))
+    return code
+
+
+def _out_of_memory(run: RunFolder, error: torch.OutOfMemoryError) -> str:
+    batch = loads(run.config_text()).train.batch_size
+    detail = str(error).partition("Tried to allocate ")[2].partition(".  ")[0].partition(". GPU")[0]
+    free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
+    need = f" (needed {detail}; {free >> 20} of {total >> 20} MiB free)" if detail else ""
+    return f"CUDA out of memory at batch {batch}{need}; try train.batch_size={_smaller(batch)}"
+
+
+def _smaller(batch: int) -> int:
+    return max(1, 1 << max(0, (batch - 1).bit_length() - 1))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
