@@ -7,6 +7,7 @@ namespace stay empty, so that a reboot reads as "dead"; and a signal is sent by 
 microseconds that Linux does not have. Without psutil nothing can be said there, and nothing is signalled.
 """
 
+import errno
 import fcntl
 import os
 import signal
@@ -44,8 +45,8 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
-        """The process that has `pid` now, or None if there is none, it is a zombie, or may never be ours."""
-        ticks = _start_ticks(pid) if _is_plausible(pid) else None
+        """The process that has `pid` now, or None if there is none or only its zombie."""
+        ticks = _start_ticks(pid) if 0 < pid <= _PID_MAX else None
         return None if ticks is None else cls(pid, ticks, _boot_id(), socket.gethostname(), _pid_namespace())
 
     def to_json(self) -> dict[str, int | str]:
@@ -73,20 +74,19 @@ def status(identity: Identity) -> Status:
     boot_id, host, pidns = _boot_id(), socket.gethostname(), _pid_namespace()
     if identity.boot_id != boot_id:
         return "reboot" if identity.host == host else "elsewhere"
-    if identity.pidns != pidns or (not boot_id and identity.host != host):
+    if identity.pidns != pidns or (not boot_id and identity.host != host) or not identity.start_ticks:
         return "elsewhere"
-    if not identity.start_ticks:
-        return "elsewhere"
-    if not _is_plausible(identity.pid):
-        return "dead"
-    return "alive" if _start_ticks(identity.pid) == identity.start_ticks else "dead"
+    found = Identity.of(identity.pid)
+    if found is None:
+        return "elsewhere" if _is_hidden(identity.pid) else "dead"
+    return "alive" if found.start_ticks == identity.start_ticks else "dead"
 
 
 def send(identity: Identity, sig: int) -> bool:
     """Signal exactly this process. False when it is not alive here or not ours to signal; never signals another."""
     if not _is_plausible(identity.pid) or status(identity) != "alive":
         return False
-    with suppress(ProcessLookupError, PermissionError), _handle(identity.pid) as handle:
+    with suppress(OSError), _handle(identity.pid) as handle:
         # The pid may have passed to another process before the handle was opened, but cannot once it is open.
         if status(identity) != "alive":
             return False
@@ -114,13 +114,10 @@ class Lock:
 
         The file is made (mode 0600) if it is missing. Raises OSError if it cannot be opened or is a symbolic link.
         """
-        with _mutex:
-            shared = self._shared(create=True)
-            taken = shared.owners.get(byte) or (self if _try_lock(shared.descriptor, byte) else None)
-            if taken is self:
+        with _mutex, self._shared(create=True) as shared:
+            if byte not in shared.owners and _try_lock(shared.descriptor, byte):
                 shared.owners[byte] = self
-            shared.close_if_idle()
-            return taken is self
+            return shared.owners.get(byte) is self
 
     def release(self) -> None:
         """Give back every byte that this Lock took."""
@@ -133,28 +130,25 @@ class Lock:
 
     def held_elsewhere(self, byte: int) -> bool:
         """Whether another process, or another Lock of this one, holds the byte. Takes nothing and creates nothing."""
-        with _mutex:
-            try:
-                shared = self._shared(create=False)
-            except FileNotFoundError:
-                return False
+        with _mutex, suppress(FileNotFoundError), self._shared(create=False) as shared:
             owner = shared.owners.get(byte)
-            held = owner is not self if owner else _is_locked(shared.descriptor, byte)
-            shared.close_if_idle()
-            return held
+            return owner is not self if owner else _is_locked(shared.descriptor, byte)
+        return False
 
-    def _shared(self, create: bool) -> "_SharedFile":
-        with suppress(FileNotFoundError):
-            found = os.stat(self._path, follow_symlinks=False)
-            known = _shared_files.get((found.st_dev, found.st_ino))
-            if known:
-                return known
-        descriptor = _open(self._path, create)
-        opened = os.fstat(descriptor)
-        key = (opened.st_dev, opened.st_ino)
-        if key in _shared_files:  # the path changed between the two looks; closing would drop our locks
-            _shared_files[key].spares.append(descriptor)
-        return _shared_files.setdefault(key, _SharedFile(key, descriptor))
+    @contextmanager
+    def _shared(self, create: bool) -> Iterator["_SharedFile"]:
+        shared = self._known() or _share(_open(self._path, create))
+        try:
+            yield shared
+        finally:
+            shared.close_if_idle()
+
+    def _known(self) -> "_SharedFile | None":
+        """What this process has open at the path, found without opening it again."""
+        try:
+            return _shared_files.get(_key(os.stat(self._path, follow_symlinks=False)))
+        except FileNotFoundError:
+            return None
 
 
 @dataclass
@@ -176,6 +170,17 @@ class _SharedFile:
 
 _mutex = threading.Lock()
 _shared_files: dict[tuple[int, int], _SharedFile] = {}
+
+
+def _key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _share(descriptor: int) -> _SharedFile:
+    key = _key(os.fstat(descriptor))
+    if key in _shared_files:  # another file lay at the path a moment ago; closing this one would drop our locks
+        _shared_files[key].spares.append(descriptor)
+    return _shared_files.setdefault(key, _SharedFile(key, descriptor))
 
 
 def _forget_locks() -> None:
@@ -235,6 +240,19 @@ def _start_ticks(pid: int) -> int | None:
     return None if state in (b"Z", b"X", b"x") else int(fields[18])
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether another user has the process and /proc is mounted so that we may not see it (hidepid, proc(5))."""
+    if not _is_plausible(pid) or os.path.exists(f"/proc/{pid}"):
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _start_microseconds(pid: int) -> int | None:
     try:
         import psutil
@@ -264,12 +282,21 @@ def _pid_namespace() -> int:
 
 @contextmanager
 def _handle(pid: int) -> Iterator[int | None]:
-    """A pidfd of the process, or None where the kernel has none (before Linux 5.3, macOS)."""
-    if not hasattr(os, "pidfd_open"):
-        yield None
-        return
-    descriptor = os.pidfd_open(pid)
+    """A pidfd of the process, or None where there are none: before Linux 5.3, in some sandboxes, on macOS."""
+    descriptor = _open_pidfd(pid)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open_pidfd(pid: int) -> int | None:
+    if not _LINUX:
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return None
+        raise

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from engine.errors import UserError
-from engine.text import clean
+from engine.text import clean, shorten
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 64
@@ -118,18 +118,26 @@ def _events(text: str, source: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
-        problem = ", ".join(part for part in (error.context, error.problem) if part)
-        _refuse(source, line + 1, column + 1, _explain(problem, text, line))
+        _refuse(source, line + 1, column + 1, _explain(error, text.splitlines()[line : line + 1]))
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as \UFFFFFFFF, which is no character
         _refuse(source, 1, 1, f"not YAML: {error}")
 
 
-def _explain(problem: str, text: str, line: int) -> str:
-    """The parser's words, or better ones where a person can know the cause."""
-    written = text.splitlines()[line : line + 1]
+def _explain(error: yaml.MarkedYAMLError, written: list[str]) -> str:
+    """The parser's words, or better ones where a person can know the cause from the line that was `written`."""
+    problem = error.problem or ""
     if written and "\t" in written[0][: len(written[0]) - len(written[0].lstrip())]:
         return "a tab cannot indent; use spaces"
-    return f"not YAML: {problem}"
+    if "cannot start any token" in problem:
+        return "this character cannot begin a value; put the value in quotes"
+    if "mapping values are not allowed" in problem:
+        return "a second `: ` on one line; put text that holds it in quotes, or check the indentation"
+    began = f" (which began on line {error.context_mark.line + 1})" if error.context and error.context_mark else ""
+    return "not YAML: " + ", ".join(part for part in (f"{error.context or ''}{began}", problem) if part)
+
+
+def _name(text: str | None) -> str:
+    return f"`{shorten(clean(text or ''), 60)}`"
 
 
 @dataclass
@@ -160,7 +168,7 @@ class _Builder:
                     if documents > 1:
                         self.refuse(event, "a second document begins here; only one is allowed")
                 case yaml.AliasEvent():
-                    self.refuse(event, f"alias `*{event.anchor}` is not allowed; write the value out")
+                    self.refuse(event, f"alias {_name(event.anchor)} is not allowed; write the value out")
                 case yaml.NodeEvent():
                     self.add(event)
                 case yaml.CollectionEndEvent():
@@ -186,12 +194,12 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self.refuse(event, f"more than {MAX_NODES:,} values")
-        if len(self.stack) >= MAX_DEPTH:
+        if len(self.stack) >= MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
             self.refuse(event, f"nested more than {MAX_DEPTH} levels deep")
         if event.anchor is not None:
-            self.refuse(event, f"anchor `&{event.anchor}` is not allowed")
+            self.refuse(event, f"anchor {_name(event.anchor)} is not allowed")
         if event.tag is not None:
-            self.refuse(event, f"tag `{event.tag}` is not allowed")
+            self.refuse(event, f"tag {_name(event.tag)} is not allowed")
 
     def key(self, event: Any, parent: _Open) -> str:
         if not isinstance(event, yaml.ScalarEvent):
@@ -204,7 +212,7 @@ class _Builder:
             self.refuse(event, "a key is missing before `:`")
         if key in parent.value:
             first = self.positions[*parent.path, key][0]
-            self.refuse(event, f"key `{key}` is here a second time, first on line {first}")
+            self.refuse(event, f"key {_name(key)} is here a second time, first on line {first}")
         self.positions[*parent.path, key] = _start(event)
         return key
 
@@ -271,19 +279,23 @@ def _resolve(text: str) -> str | int | float | bool | None:
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 # What YAML 1.1 readers would take for something else than text.
 _AMBIGUOUS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+# Text of several lines that a literal block gives back unchanged, and that reads well as one.
+_LITERAL = re.compile(r"[!-~]([ -~]*[!-~])?(\n[!-~]([ -~]*[!-~])?)+")
 _LINE_WIDTH = 100
+_MAX_KEY = 1000  # characters; YAML reads a key without `?` up to 1,024
 _ESCAPES = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 def _block(value: Any, depth: int = 0) -> Iterator[str]:
     """The lines of a mapping or sequence that is not empty, each indented by its own depth."""
-    if depth >= MAX_DEPTH:
-        raise TypeError(f"nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"keys are text, not {type(key).__name__}")
-            yield from _entry(f"{_quote(key)}:", item, depth)
+            quoted = _quote(key)
+            if len(quoted) > _MAX_KEY:
+                raise TypeError(f"a key of {len(quoted):,} characters cannot be written as YAML")
+            yield from _entry(f"{quoted}:", item, depth)
     else:
         for item in value:
             yield from _entry("-", item, depth)
@@ -291,6 +303,12 @@ def _block(value: Any, depth: int = 0) -> Iterator[str]:
 
 def _entry(lead: str, item: Any, depth: int) -> Iterator[str]:
     indent = "  " * depth
+    if depth + 1 >= MAX_DEPTH and _is_collection(item):
+        raise TypeError(f"nested more than {MAX_DEPTH} levels deep")
+    if isinstance(item, str) and _LITERAL.fullmatch(item):
+        yield f"{indent}{lead} |-"
+        yield from (f"{indent}  {line}" for line in item.split("\n"))
+        return
     line = f"{indent}{lead} {_flow(item)}" if _is_inline(item) else ""
     if line and (len(line) <= _LINE_WIDTH or not _is_collection(item)):
         yield line

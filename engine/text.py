@@ -25,6 +25,7 @@ _INVISIBLE = re.compile(
 # Signs that Unicode 16 made two cells wide: what a terminal draws depends on its age.
 _DISPUTED_WIDTH = re.compile("[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d376]")
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"  # Hangul fillers: letters without ink, as wide as two cells
+_JOINED_JAMO = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")  # vowels and finals, drawn into the syllable before them
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _MARKS_PER_LETTER = 4  # Hebrew with points and accents needs four; more is a pile that covers the lines above
@@ -60,7 +61,7 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
         return text
     room = width - _width(ellipsis)
     if room < 0:
-        return ""
+        return _head(ellipsis, width)
     head = _head(text, room - room // 2)
     return head + ellipsis + _tail(text, room - _width(head))
 
@@ -101,7 +102,7 @@ def _limit_marks(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _cells(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Mc", "Cf", "Cc") or "\u1160" <= character <= "\u11ff":
+    if unicodedata.category(character) in ("Mn", "Me", "Mc", "Cf", "Cc") or _JOINED_JAMO.match(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
