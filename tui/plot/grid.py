@@ -1,0 +1,95 @@
+"""A grid of styled cells that can be compared with the one shown before it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.segment import Segment
+from rich.style import Style
+
+Cell = tuple[str, Style]
+BLANK: Cell = (" ", Style.null())
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some cells of a row."""
+
+    row: int
+    column: int
+    width: int
+
+
+class Grid:
+    """Cells by row and column. Whatever is written outside of it is left out."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width = max(width, 0)
+        self.height = max(height, 0)
+        self.cells: list[list[Cell]] = [[BLANK] * self.width for _ in range(self.height)]
+        self._under: dict[tuple[int, int], str | None] = {}
+
+    def put(self, row: int, column: int, character: str, style: Style) -> None:
+        """Write one character; the background of what was there stays where `style` has none."""
+        if 0 <= row < self.height and 0 <= column < self.width:
+            below = self._under.get((row, column))
+            if below is not None and style.bgcolor is None:
+                style = style + Style(bgcolor=below)
+            self.cells[row][column] = (character, style)
+
+    def write(self, row: int, column: int, text: str, style: Style) -> int:
+        """Write text; returns the column after it."""
+        for offset, character in enumerate(text):
+            self.put(row, column + offset, character, style)
+        return column + len(text)
+
+    def write_parts(self, row: int, column: int, parts: Sequence[tuple[str, Style]]) -> int:
+        for text, style in parts:
+            column = self.write(row, column, text, style)
+        return column
+
+    def fill(self, row: int, column: int, width: int, character: str, style: Style) -> None:
+        self.write(row, column, character * width, style)
+
+    def tint(self, row: int, column: int, colour: str) -> None:
+        """Give a cell a background, now and under whatever is written there later."""
+        if 0 <= row < self.height and 0 <= column < self.width:
+            character, style = self.cells[row][column]
+            self.cells[row][column] = (character, style + Style(bgcolor=colour))
+            self._under[row, column] = colour
+
+    def edge(self, row: int, column: int, block: str, style: Style, under: str | None) -> None:
+        """Write a block that fills part of a cell; what is written there later has the background `under`."""
+        if 0 <= row < self.height and 0 <= column < self.width:
+            self.cells[row][column] = (block, style)
+            self._under[row, column] = under
+
+    def segments(self, row: int) -> list[Segment]:
+        """A row as runs of equal style."""
+        runs = groupby(self.cells[row], key=lambda cell: cell[1])
+        return [Segment("".join(character for character, _ in run), style) for style, run in runs]
+
+    def text(self) -> str:
+        """The characters alone, rows without trailing blanks."""
+        return "\n".join("".join(character for character, _ in row).rstrip() for row in self.cells)
+
+
+def changed_spans(before: Grid, after: Grid, join: int = 4) -> Iterator[Span]:
+    """The spans of cells that differ between two grids of one size.
+
+    Spans in a row that are fewer than `join` cells apart are one: moving the cursor there costs as much as the cells.
+    """
+    for row, (old, new) in enumerate(zip(before.cells, after.cells, strict=True)):
+        if old == new:
+            continue
+        start = end = -1
+        for column, (was, now) in enumerate(zip(old, new, strict=True)):
+            if was == now:
+                continue
+            if start >= 0 and column - end >= join:
+                yield Span(row, start, end - start)
+                start = -1
+            if start < 0:
+                start = column
+            end = column + 1
+        yield Span(row, start, end - start)

@@ -1,0 +1,143 @@
+"""Where things are in a plot: the axes, the ticks, and which cell shows which value."""
+
+import math
+from dataclasses import dataclass
+
+from tui.plot import decimate, ticks
+from tui.plot.model import Plot, Range
+
+OUTLIERS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A linear or logarithmic axis from the middle of its first cell to the middle of its last."""
+
+    low: float
+    high: float
+    cells: int
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """The value on the scale that is drawn: itself, or its decimal logarithm (NaN where it has none)."""
+        if not self.log:
+            return value
+        return math.log10(value) if value > 0 else math.nan
+
+    @property
+    def drawn(self) -> Range:
+        return self.place(self.low), self.place(self.high)
+
+    def share(self, value: float) -> float:
+        """How far along the axis the value lies: 0 to 1 within it."""
+        low, high = self.drawn
+        return (self.place(value) - low) / (high - low) if high > low else 0.0
+
+    def contains(self, value: float) -> bool:
+        share = self.share(value)
+        return -1e-9 <= share <= 1 + 1e-9
+
+    def cell(self, value: float) -> int:
+        """The cell that the value's dot lies in, counted from the low end."""
+        return math.floor(self.share(value) * (self.cells - 1) + 0.5 + 1e-9)
+
+    def value(self, cell: float) -> float:
+        """The value in the middle of a cell."""
+        low, high = self.drawn
+        placed = low + (high - low) * (cell / (self.cells - 1) if self.cells > 1 else 0.0)
+        return float(10**placed) if self.log else placed
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where things are: the axes, the ticks, and the cells of the plot itself."""
+
+    x: Axis
+    y: Axis
+    y_ticks: ticks.YTicks
+    top: int
+    left: int
+
+    @property
+    def columns(self) -> int:
+        return self.x.cells
+
+    @property
+    def rows(self) -> int:
+        return self.y.cells
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.rows
+
+    def row(self, value: float) -> int:
+        """The row of the grid, from the top, that shows a y value."""
+        return self.bottom - 1 - self.y.cell(value)
+
+    def column(self, value: float) -> int:
+        return self.left + self.x.cell(value)
+
+    def holds(self, x: float, y: float) -> bool:
+        return math.isfinite(x) and math.isfinite(y) and self.x.contains(x) and self.y.contains(y)
+
+
+def frame(plot: Plot, width: int, height: int) -> Frame | None:
+    """The layout of a plot in `width` by `height` cells; None when there is no room for one."""
+    columns = width - plot.left - plot.right
+    rows = height - plot.head - plot.x_axis
+    if columns < 2 or rows < 1:
+        return None
+    x_low, x_high = _x_range(plot)
+    scale = _y_ticks(plot, (x_low, x_high), rows)
+    y_low, y_high = scale.limits
+    return Frame(
+        Axis(x_low, x_high, columns, plot.log_x),
+        Axis(y_low, y_high, scale.rows, plot.log_y),
+        scale,
+        int(plot.head),
+        plot.left,
+    )
+
+
+def _x_range(plot: Plot) -> Range:
+    if plot.x_range:
+        low, high = plot.x_range
+    else:
+        points = [x for curve in plot.curves for x in (curve.xs[:1], curve.xs[-1:]) if len(x)]
+        ends = [float(x[0]) for x in points] + [mark.x for mark in plot.marks] + [line.x for line in plot.uprights]
+        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    if plot.log_x:
+        low = low if low > 0 else min(1.0, high / 1000 if high > 0 else 1.0)
+        return (low, high) if high > low else (low, low * 10)
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _y_ticks(plot: Plot, x: Range, rows: int) -> ticks.YTicks:
+    values = _values_in_view(plot, x)
+    low, high = plot.y_range or _y_extent(plot, values)
+    if plot.log_y:
+        positive = [value for value in values if value > 0]
+        low = low if low > 0 else min(positive, default=0.1)
+        return ticks.log_y_ticks(low, max(high, low), rows)
+    return ticks.y_ticks(low, high, rows, floor=plot.floor, ceiling=plot.ceiling)
+
+
+def _values_in_view(plot: Plot, x: Range) -> list[float]:
+    values = [mark.y for mark in plot.marks]
+    for curve in plot.curves:
+        values += [y for at, y in zip(curve.xs, curve.ys, strict=True) if x[0] <= at <= x[1] and math.isfinite(y)]
+        if curve.band:
+            values += [y for y in (*curve.band.low, *curve.band.high) if math.isfinite(y)]
+    return [value for value in values if math.isfinite(value)]
+
+
+def _y_extent(plot: Plot, values: list[float]) -> Range:
+    if not values:
+        low = plot.floor if plot.floor is not None else 0.0
+        return low, plot.ceiling if plot.ceiling is not None else low + 1.0
+    low = decimate.percentile(values, OUTLIERS) if plot.outliers == "low" else min(values)
+    high = decimate.percentile(values, 1 - OUTLIERS) if plot.outliers == "high" else max(values)
+    if plot.outliers == "high" and plot.floor is not None and not plot.log_y:
+        low = plot.floor
+    short = plot.least_span * max(abs(low), abs(high)) - (high - low)
+    return (low - short / 2, high + short / 2) if short > 0 else (low, high)
