@@ -5,11 +5,12 @@ A folder may be half written, damaged, foreign or hostile. Whatever it holds bec
 
 import math
 import os
+import re
 import signal
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from engine import atomic, attempts, metrics_log, process, text
 
 SCHEMA = 1
+RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}", re.ASCII)
 State = Literal[
     "queued", "starting", "running", "paused", "finished", "stopped", "diverged", "failed", "crashed", "unknown"
 ]
@@ -35,12 +37,16 @@ STATES: tuple[State, ...] = (
 LIVE: frozenset[State] = frozenset({"queued", "starting", "running", "paused"})
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "diverged", "failed"})
 PROMISE_S = 5.0
+NEWER = "written by a newer version of cifar-tui"
 QUIET_PROMISES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunView:
-    """One run as it is now. Every text is cleaned; accuracies are in percent, times in unix seconds or seconds."""
+    """One run as it is now. Every text is cleaned; accuracies are in percent, times in unix seconds or seconds.
+
+    ``settled`` says that it is over for good unless somebody resumes it: such a view may be remembered.
+    """
 
     id: str
     path: Path
@@ -48,6 +54,7 @@ class RunView:
     reason: str = ""
     problem: str = ""
     read_only: bool = False
+    settled: bool = False
     quiet: bool = False
     heartbeat_age_s: float | None = None
     attempt: int = 0
@@ -98,18 +105,14 @@ class RunView:
     def live(self) -> bool:
         return self.state in LIVE
 
-    @property
-    def settled(self) -> bool:
-        """Over for good unless somebody resumes it: such a view may be remembered."""
-        return not self.problem and (self.state in ENDED or self.state == "crashed")
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """A derived state with its cause, and what of it depends on the moment of looking."""
+    """A derived state with its cause; ``settled`` when no process can change it any more."""
 
     state: State
     reason: str = ""
+    settled: bool = False
     age_s: float | None = None
     quiet: bool = False
     host: str = ""
@@ -121,21 +124,24 @@ def look(path: Path) -> RunView:
     summary = _read(path / "summary.json", problems)
     user = _read(path / "user.json", problems)
     if _integer(summary.get("schema")) not in (None, SCHEMA):
-        problems.append("written by a newer version of cifar-tui")
+        problems.append(NEWER)
     attempt = attempts.newest(path)
-    current = summary if _describes(summary, attempt) else {}
     verdict = derive(path, summary, attempt)
+    if verdict.state in LIVE and _text(summary.get("problem")):
+        problems.append(_text(summary.get("problem")))
+    current = summary if _describes(summary, attempt) else {}
     outcome = (attempt.exit() if attempt else None) or {}
     return RunView(
         path=path,
         id=path.name,
         state=verdict.state,
         reason=verdict.reason,
+        settled=verdict.settled and not problems,
         quiet=verdict.quiet,
         heartbeat_age_s=verdict.age_s,
         host=verdict.host,
         problem="; ".join(problems),
-        read_only=bool(problems and "newer" in problems[-1]) or not private(path),
+        read_only=NEWER in problems or not private(path),
         attempt=attempt.number if attempt else 0,
         exit_code=_integer(outcome.get("code")) if "code" in outcome else _integer(current.get("exit")),
         created=_created(path.name),
@@ -147,13 +153,15 @@ def look(path: Path) -> RunView:
 
 def private(path: Path) -> bool:
     """Whether the run and its root are ours and nobody else can write there; otherwise neither is to be trusted."""
+    return is_ours(path) and is_ours(path.parent)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder (no link) belongs to this user and nobody else can write there."""
     try:
-        return all(_ours(os.lstat(folder)) for folder in (path, path.parent))
+        status = os.lstat(folder)
     except OSError:
         return False
-
-
-def _ours(status: os.stat_result) -> bool:
     writable_by_others = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
     return status.st_uid == os.geteuid() and not writable_by_others and stat.S_ISDIR(status.st_mode)
 
@@ -170,14 +178,14 @@ def derive(path: Path, summary: dict[str, Any], attempt: attempts.Attempt | None
     if stored == "queued" and (_integer(summary.get("attempt")) or 0) >= (attempt.number if attempt else 0):
         return Verdict("queued", _text(summary.get("reason")))
     if attempt is None:
-        return _before_first_attempt(summary)
+        return _before_first_attempt(path, summary)
     current = summary if _describes(summary, attempt) else {}
     outcome = attempt.exit()
     if outcome is not None:
         return _from_exit(current, outcome)
     if current.get("state") in ENDED:
         over = process_gone(attempt.engine()) and process_gone(attempt.supervisor())
-        return _ended_verdict(current, "exit code unknown" if over else "")
+        return _ended_verdict(current, "exit code unknown") if over else replace(_ended_verdict(current), settled=False)
     return _from_processes(path, current, attempt)
 
 
@@ -185,17 +193,20 @@ def process_gone(identity: process.Identity | None) -> bool:
     return identity is None or process.status(identity) in ("dead", "reboot")
 
 
-def _before_first_attempt(summary: dict[str, Any]) -> Verdict:
+def _before_first_attempt(path: Path, summary: dict[str, Any]) -> Verdict:
+    """Until there is an attempt, the process that made the run answers for it."""
+    if summary.get("state") in ENDED:
+        return _ended_verdict(summary)
     launcher = process.Identity.from_json(summary.get("launcher"))
-    if summary.get("state") != "starting" or launcher is None:
-        return Verdict("crashed", "never started")
+    if summary.get("state") not in LIVE or launcher is None:
+        return _crashed("never started")
     match process.status(launcher):
         case "alive":
-            return Verdict("starting")
+            return _alive(path, summary)
         case "elsewhere":
             return Verdict("unknown", f"being started on {_text(launcher.host)}", host=_text(launcher.host))
         case _:
-            return Verdict("crashed", "never started")
+            return _crashed("never started")
 
 
 def _from_exit(current: dict[str, Any], outcome: dict[str, Any]) -> Verdict:
@@ -205,27 +216,31 @@ def _from_exit(current: dict[str, Any], outcome: dict[str, Any]) -> Verdict:
         if stored in ENDED:
             return _ended_verdict(current)
         if number in (signal.SIGTERM, signal.SIGINT):
-            return Verdict("stopped", f"by {_signal_name(number)} before the engine could save")
+            return Verdict("stopped", f"by {_signal_name(number)} before the engine could save", settled=True)
         cause = ", probably out of memory" if number == signal.SIGKILL and outcome.get("oom") is True else ""
-        return Verdict("crashed", f"killed by {_signal_name(number)}{cause}")
+        return _crashed(f"killed by {_signal_name(number)}{cause}")
     code = _integer(outcome.get("code"))
     if stored in ENDED:
         return _ended_verdict(current)
     reason = _text(current.get("reason"))
     match code:
         case None:
-            return Verdict("crashed", "exit code unknown")
+            return _crashed("exit code unknown")
         case 0:
-            return Verdict("finished", reason)
+            return Verdict("finished", reason, settled=True)
         case 130 | 143:
-            return Verdict("stopped", reason)
+            return Verdict("stopped", reason, settled=True)
         case _:
-            return Verdict("failed", reason or f"exit code {code}")
+            return Verdict("failed", reason or f"exit code {code}", settled=True)
 
 
 def _ended_verdict(current: dict[str, Any], remark: str = "") -> Verdict:
     reason = "; ".join(part for part in (_text(current.get("reason")), remark) if part)
-    return Verdict(current["state"], reason)
+    return Verdict(current["state"], reason, settled=True)
+
+
+def _crashed(reason: str) -> Verdict:
+    return Verdict("crashed", reason, settled=True)
 
 
 def _from_processes(path: Path, current: dict[str, Any], attempt: attempts.Attempt) -> Verdict:
@@ -242,8 +257,8 @@ def _from_processes(path: Path, current: dict[str, Any], attempt: attempts.Attem
     if end is not None:
         return _ended_verdict(end, "exit code unknown")
     if "reboot" in statuses:
-        return Verdict("crashed", "lost in a reboot of the machine")
-    return Verdict("crashed", "exit code unknown" if engine else "never started")
+        return _crashed("lost in a reboot of the machine")
+    return _crashed("exit code unknown" if engine else "never started")
 
 
 def _alive(path: Path, current: dict[str, Any]) -> Verdict:
@@ -265,6 +280,8 @@ def _end_record(path: Path, attempt: attempts.Attempt) -> dict[str, Any] | None:
     try:
         size = os.fstat(fd).st_size
         data = os.pread(fd, metrics_log.RECORD_BYTES, max(0, size - metrics_log.RECORD_BYTES))
+    except OSError:
+        return None
     finally:
         os.close(fd)
     tail = metrics_log.MetricsTail(path / "metrics.jsonl")
@@ -356,7 +373,7 @@ def _published(value: Any) -> dict[str, float | str]:
 
 def _spark(value: Any) -> tuple[float, ...]:
     numbers = [_number(item) for item in value[-64:]] if isinstance(value, list) else []
-    return tuple(math.nan if number is None else number for number in numbers)
+    return tuple(number for number in numbers if number is not None)
 
 
 def _ended(current: dict[str, Any], outcome: dict[str, Any]) -> float | None:

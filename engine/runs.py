@@ -12,20 +12,20 @@ runs/20260131-142233-9f3a1c/  made with mkdir; no text of a person's is ever in 
 """
 
 import os
-import re
 import secrets
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from engine import atomic, attempts, metrics_log, process, run_view, text
+from engine import atomic, attempts, metrics_log, process, run_index, run_view, text, trash
 from engine.attempts import Attempt
 from engine.errors import UserError
 from engine.metrics_log import MetricsTail, MetricsWriter
-from engine.run_view import LIVE, STATES, RunView, State
+from engine.run_view import LIVE, RUN_ID, STATES, RunView, State
 
 __all__ = [
     "LIVE",
@@ -39,14 +39,15 @@ __all__ = [
     "State",
     "SummaryWriter",
     "create",
+    "delete",
     "find",
     "list_runs",
     "new_run_id",
     "runs_root",
+    "undelete",
 ]
 
 SCHEMA = 1
-RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}", re.ASCII)
 Request = Literal["pause", "continue", "checkpoint", "stop"]
 REQUESTS_AT_ONCE = 100
 NAME_LENGTH = 200
@@ -140,12 +141,13 @@ class RunFolder:
         """Change any of name, tags, note, archived. Raises UserError for too long a text or a run that is not ours."""
         checked = _checked_user(changes)
         self._refuse_foreign()
-        with self._user_lock():
+        with self._user_lock(), run_index.changing(self.path):
             atomic.write_json(self.path / "user.json", {"schema": SCHEMA, **self.user(), **checked})
 
     def write_summary(self, **changes: Any) -> None:
         """Change fields of the summary; for the launcher and the supervisor while they own the state."""
-        _stamp_and_write(self.path, {**self.summary(), **changes})
+        with run_index.changing(self.path):
+            _stamp_and_write(self.path, {**self.summary(), **changes})
 
     def enqueue(self, by: str) -> None:
         """Put a run that has ended back into the queue; it waits until another attempt begins."""
@@ -163,7 +165,8 @@ class RunFolder:
         for request in self._request_files():
             request.unlink(missing_ok=True)
         attempts.make_reserve(self.path)
-        return attempts.begin(self.path, process.Identity.current())
+        with run_index.changing(self.path):
+            return attempts.begin(self.path, process.Identity.current())
 
     def request(self, kind: Request, by: str) -> str:
         """Ask the engine for something; it answers in metrics.jsonl with the id returned here."""
@@ -288,11 +291,16 @@ def _stamp_and_write(folder: Path, summary: dict[str, Any]) -> None:
         atomic.write_json(folder / "summary.json", stamped)
 
 
-def list_runs(root: Path, *, archived: bool = False) -> list[RunView]:
-    """Views of the runs in ``root``, newest first, with ``archived`` those put away too. Never raises for a bad one."""
-    root = root.absolute()
-    views = (run_view.look(root / name) for name in run_names(root))
-    return [view for view in views if archived or not view.archived]
+def list_runs(root: Path, *, archived: bool = False, limit: int | None = None) -> list[RunView]:
+    """Views of the newest ``limit`` runs in ``root``, newest first, with ``archived`` those put away too.
+
+    Never raises for a bad folder: it becomes a view with a problem.
+    """
+    index = run_index.of(root.absolute())
+    views = index.views(run_names(root))
+    chosen = list(islice((view for view in views if archived or not view.archived), limit))
+    index.save()
+    return chosen
 
 
 def run_names(root: Path) -> list[str]:
@@ -348,6 +356,19 @@ def _is_checkout(folder: Path) -> bool:
         return 'name = "cifar-tui"' in (folder / "pyproject.toml").read_text("utf-8", "replace")[:65536]
     except OSError:
         return False
+
+
+def delete(run: RunFolder) -> str:
+    """Put a run into the trash of its runs folder; returns the name by which it can be taken back.
+
+    Raises UserError when it is in progress or not ours alone.
+    """
+    return trash.discard(run.path)
+
+
+def undelete(root: Path, trashed: str) -> RunFolder:
+    """Take a deleted run back. Raises UserError when it is not in the trash or its place is taken."""
+    return RunFolder(trash.restore(root.absolute(), trashed))
 
 
 def _checked_user(fields: dict[str, Any]) -> dict[str, Any]:
