@@ -63,6 +63,6 @@ def _matrices(kinds: Tensor, signed: Tensor, limits: dict[str, float], size: int
     for row, axis in enumerate("xy"):
         sheared = torch.where(kinds == KINDS.index(f"shear_{axis}"), slope, 0.0)
         shifted = torch.where(kinds == KINDS.index(f"translate_{axis}"), shift, 0.0)
-        matrix[..., row, 1 - row] -= sheared
-        matrix[..., row, 2] -= sheared * size / 2 + shifted
+        matrix[..., row, 1 - row] += sheared
+        matrix[..., row, 2] += sheared * size / 2 - shifted
     return matrix
