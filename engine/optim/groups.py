@@ -120,12 +120,20 @@ def learning_rate_table(optimizer: Optimizer, schedule: Schedule, device: torch.
     return torch.tensor(rows, dtype=torch.float32).to(device)
 
 
+def can_capture(optimizer: Optimizer) -> bool:
+    """Whether a step can be captured in a CUDA graph; torch's Adagrad reads its step counter on the host."""
+    return all("lr_decay" not in group for group in optimizer.param_groups)
+
+
 def use_tensor_learning_rates(optimizer: Optimizer, device: torch.device) -> None:
-    """Keep learning rates as float32 scalars on the device, and step counters too, as a captured graph needs them."""
+    """Keep learning rates as float32 scalars on the device, and step counters too, as a captured graph needs them.
+
+    To be called before the first step, or after a state has been loaded.
+    """
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(float(group["lr"]), dtype=torch.float32).to(device)
         if "capturable" in group:
-            group["capturable"] = True
+            group["capturable"] = device.type == "cuda"
 
 
 def _group_rate(group: dict[str, Any], schedule: Schedule, step: int) -> float:

@@ -1,5 +1,6 @@
 """Options of the learning-rate schedules, discriminated by ``kind``, and of the warm-up before any of them."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,7 +26,7 @@ class MultiStep(Options):
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:
-        rising = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
+        rising = all(earlier < later for earlier, later in pairwise(self.milestones))
         if self.milestones[0] <= 0 or not rising:
             raise ValueError(f"milestones are positive and rising, found {list(self.milestones)}")
         return self
