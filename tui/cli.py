@@ -31,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse with this program's way of saying what is wrong: one sentence, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; cifar-tui --help lists the options")
+        raise UserError(f"{message.removeprefix('argument ')}; cifar-tui --help lists the options")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -162,6 +162,7 @@ def _misplaced(modifier: options.Modifier, command: options.Command | None) -> s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cifar-tui``; returns the exit code."""
+    _open_closed_streams()
     _survive_any_text(sys.stdout)
     _survive_any_text(sys.stderr)
     try:
@@ -203,6 +204,14 @@ def _complain(error: UserError) -> None:
 
     lines = clean(str(error), newlines=True).splitlines() or [""]
     print(f"cifar-tui: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+
+
+def _open_closed_streams() -> None:
+    """Python has no stream at all for a descriptor that was closed before it started (`>&-`)."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _survive_any_text(stream: TextIO) -> None:

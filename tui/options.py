@@ -1,6 +1,8 @@
 """The options of the command line as data: what each does, an example of it, and which go together."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,17 +57,17 @@ def destination(flag: str) -> str:
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
+    return int(text)
 
 
 def _fps(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= MAX_FPS:
-        raise ValueError
-    return value
+    with suppress(ValueError):
+        value = float(text)
+        if 0 < value <= MAX_FPS:
+            return value
+    raise ArgumentTypeError(f"expected a number above 0 and at most {MAX_FPS}, found {text!r}")
 
 
 _DISPLAY = ("--json", "--fps", "--lite", "--ascii")

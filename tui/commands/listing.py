@@ -58,7 +58,8 @@ def _parsed(text: str) -> run_filter.Filter:
 
 
 def _print_table(root: str, every: list[RunView], shown: list[RunView]) -> None:
-    count = f"{len(every)} runs" if len(shown) == len(every) else f"{len(shown)} of {len(every)} runs"
+    plural = "run" if len(every) == 1 else "runs"
+    count = f"{len(every)} {plural}" if len(shown) == len(every) else f"{len(shown)} of {len(every)} {plural}"
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     now = time.time()
     print(f"{root}: {count}")

@@ -43,5 +43,6 @@ def delete(args: Namespace) -> int:
 def undelete(args: Namespace) -> int:
     """``--undelete RUN``: back from the trash."""
     root = runs.runs_root(args.runs)
-    print(runs.undelete(root, args.undelete).id)
+    wanted = args.undelete
+    print(runs.undelete(root, f".trash-{wanted}" if runs.RUN_ID.fullmatch(wanted) else wanted).id)
     return 0
