@@ -174,7 +174,7 @@ def _idx(contents: Mapping[str, bytes], name: str, dimensions: int) -> Bytes:
         raise UserError(f"{name} cannot be decompressed ({error}); use a fresh copy of the data set.") from None
     header = np.frombuffer(content[: 4 * (1 + dimensions)], dtype=">i4")
     sizes = tuple(int(length) for length in header[1:])
-    body = np.frombuffer(content[4 * (1 + dimensions) :], dtype=np.uint8)
+    body = np.frombuffer(content[4 * (1 + dimensions) :], dtype=np.uint8).copy()  # what PyTorch takes must be writable
     if len(header) != 1 + dimensions or header[0] != 0x800 + dimensions or body.size != int(np.prod(sizes)):
         raise UserError(f"{name} is no IDX file of {dimensions} dimensions; use a fresh copy of the data set.")
     return body.reshape(sizes)

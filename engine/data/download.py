@@ -1,5 +1,6 @@
 """Download a published data set: one run at a time, and whole or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -40,13 +41,15 @@ def download(release: Release, root: Path, report: Report) -> Path:
             for name, md5 in release.archives.items():
                 archive = _archive(release, root, name, md5, report)
                 _unpack(archive, release, folder)
-    except PermissionError as error:
-        raise UserError(
-            f"{release.title} is not in {root}, and that folder cannot be written ({error.strerror}): "
-            "use --data DIR with a folder that holds it or that can be written."
-        ) from None
     except OSError as error:
-        raise UserError(f"{release.title} could not be stored in {root}: {error.strerror or error}.") from None
+        reason = error.strerror or error
+        unwritable = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        raise UserError(
+            f"{release.title} is not in {root}, and that folder cannot be written ({reason}): "
+            "use --data DIR with a folder that holds it or that can be written."
+            if unwritable
+            else f"{release.title} could not be stored in {root} ({reason}): use --data DIR with another folder."
+        ) from None
     return folder
 
 
