@@ -7,6 +7,7 @@ way, and only then are older files deleted. torch.load checks no CRC, hence the 
 
 import hashlib
 import io
+import pickle
 import random
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,11 +144,14 @@ def load(folder: Path, entry: Entry) -> State:
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
         raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
-    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of cifar-tui: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else type(state).__name__
         raise UserError(f"{path}: format {found}, this version reads {SCHEMA}; update cifar-tui")
-    return state
+    return {key: value for key, value in state.items() if key != "schema"}
 
 
 def load_best(folder: Path, entry: Entry) -> State | None:

@@ -59,7 +59,7 @@ def settle(train: Train, total_steps: int) -> Runtime:
         graph=graph and (train.graph == "on" or total_steps >= 500),
         threads=train.threads or usable_cores(),
         deterministic=train.deterministic or device.type == "cpu",
-        torch=torch.__version__,
+        torch=str(torch.__version__),
     )
 
 

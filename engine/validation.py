@@ -38,6 +38,8 @@ def sentences(error: ValidationError, tree: Tree, model: type[BaseModel]) -> lis
     lines = []
     for detail in error.errors(include_url=False):
         path = _plain_path(detail["loc"], tree.value)
+        if detail["type"] == "union_tag_invalid":
+            path = (*path, detail["ctx"]["discriminator"].strip("'"))
         lines.append(_sentence(detail, path, tree, model))
     return list(dict.fromkeys(lines))
 

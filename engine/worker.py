@@ -142,7 +142,7 @@ def _starting_point(run: RunFolder) -> StartingPoint | None:
             state = checkpoint.load(folder, entry)
             best = checkpoint.load_best(folder, entry)
             _check_belongs(run, state)
-            run.set_metrics_aside(entry.metrics_offset)
+            run.truncate_metrics(entry.metrics_offset)
         except (UserError, ValueError) as problem:
             _say(f"checkpoint {entry.file} is not used: {problem}")
             continue
@@ -151,7 +151,7 @@ def _starting_point(run: RunFolder) -> StartingPoint | None:
         raise UserError(f"none of the {len(entries)} checkpoints in {folder} can be used; log.txt says why for each")
     _say("no checkpoint yet: starting again from the beginning")
     if (run.path / "metrics.jsonl").exists():
-        run.set_metrics_aside(0)
+        run.truncate_metrics(0)
     return None
 
 

@@ -1,0 +1,217 @@
+"""Training on a small synthetic set: exact resumes, what each saved item is needed for, divergence, early stopping."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import checkpoint, device
+from engine.data.dataset import Dataset
+from engine.experiment import Experiment, loads
+from engine.recorder import StopRequested
+from engine.train import DivergedError, train
+from engine.training import Training
+
+PRESET = """
+architecture: {family: resnet, stem: 8, channels: [8, 16], blocks: [1, 1], pool: 0, head: [12], dropout: [0.3, 0.0]}
+augmentation: {ops: [{op: crop, padding: 2}, {op: flip}, {op: rotate, degrees: 10}, {op: normalize, statistics: half}]}
+optimizer: {algorithm: sgd, lr: 0.05, nesterov: true, weight_decay: 5e-4, schedule: {kind: plateau, patience: 0}}
+data: {name: shapes, validation: 1000, train_limit: 90}
+train: {epochs: 3, batch_size: 20, seed: 3, device: cpu, precision: fp32, threads: 1, log_every: 2,
+        ema: {decay: 0.9}, early_stopping: {patience: 50}}
+"""
+
+
+class Notes:
+    """A recorder that keeps everything in memory and asks for what the test wants at a given step."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.offset = 0
+        self._stop_at = stop_at
+        self._steps = 0
+
+    def record(self, kind: str, **fields: Any) -> None:
+        timeless = {key: value for key, value in fields.items() if key not in ("images_s", "epoch_s", "eval_s")}
+        self.records.append({"kind": kind, **timeless})
+
+    def update(self, **fields: Any) -> None:
+        self.summary.update(fields)
+
+    write_summary = update
+
+    def add_spark(self, value: float) -> None:
+        pass
+
+    def answer(self, request: dict[str, Any]) -> None:
+        pass
+
+    def requests(self) -> list[dict[str, Any]]:
+        self._steps += 1
+        return [{"request": "stop", "by": "test"}] if self._steps == self._stop_at else []
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def experiment(*overrides: tuple[str, str]) -> Experiment:
+    return loads(PRESET, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+
+    def images(n: int) -> torch.Tensor:
+        return torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=generator)
+
+    def labels(n: int) -> torch.Tensor:
+        return torch.randint(0, 10, (n,), generator=generator)
+
+    return Dataset(images(90), labels(90), images(30), labels(30), images(30), labels(30), tuple("abcdefghij"))
+
+
+def fresh(settings: Experiment, data: Dataset) -> Training:
+    runtime = device.settle(settings.train, settings.total_steps)
+    device.apply(runtime)
+    return Training(settings, runtime, data)
+
+
+def finish(training: Training, notes: Notes, folder: Path) -> None:
+    checkpointer = checkpoint.Checkpointer(folder)
+    try:
+        train(training, notes, checkpointer)  # type: ignore[arg-type]
+    finally:
+        checkpointer.close()
+
+
+def whole_run(settings: Experiment, data: Dataset, folder: Path) -> tuple[Training, Notes]:
+    training, notes = fresh(settings, data), Notes()
+    finish(training, notes, folder)
+    return training, notes
+
+
+def resumed(settings: Experiment, data: Dataset, folder: Path, forget: str = "") -> tuple[Training, Notes]:
+    entry = checkpoint.candidates(folder)[0]
+    state, best = checkpoint.load(folder, entry), checkpoint.load_best(folder, entry)
+    torch.manual_seed(12345)
+    training = fresh(settings, data)
+    if forget:
+        state[forget] = training.state_dict()[forget]
+    training.load_state_dict(state, best)
+    notes = Notes()
+    finish(training, notes, folder)
+    return training, notes
+
+
+def everything(training: Training) -> dict[str, torch.Tensor]:
+    weights = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    assert training.ema is not None
+    averages = {f"ema.{name}": tensor.clone() for name, tensor in training.ema.state_dict()["average"].items()}
+    return {**weights, **averages}
+
+
+def same(one: Training, other: Training) -> bool:
+    first, second = everything(one), everything(other)
+    return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 7, 11, 15])
+def test_a_resume_ends_with_the_same_weights_and_records(stop_at: int, data: Dataset, tmp_path: Path) -> None:
+    unbroken, all_records = whole_run(experiment(), data, tmp_path / "unbroken")
+    broken, first = fresh(experiment(), data), Notes(stop_at)
+    with pytest.raises(StopRequested):
+        finish(broken, first, tmp_path / "broken")
+    continued, second = resumed(experiment(), data, tmp_path / "broken")
+    assert same(unbroken, continued)
+    assert first.records + second.records == all_records.records
+    assert unbroken.best is not None
+    assert continued.best is not None
+    assert {**unbroken.best, "weights": None} == {**continued.best, "weights": None}
+
+
+@pytest.mark.parametrize("item", ["model", "optimizer", "schedule", "ema", "rng", "position", "step", "epoch_index"])
+def test_each_saved_item_is_needed_for_an_exact_resume(item: str, data: Dataset, tmp_path: Path) -> None:
+    unbroken, _ = whole_run(experiment(), data, tmp_path / "unbroken")
+    with pytest.raises(StopRequested):
+        finish(fresh(experiment(), data), Notes(12), tmp_path / "broken")
+    continued, _ = resumed(experiment(), data, tmp_path / "broken", forget=item)
+    assert not same(unbroken, continued)
+
+
+def test_an_epoch_record_needs_the_meters_of_before_the_stop(data: Dataset, tmp_path: Path) -> None:
+    _, all_records = whole_run(experiment(), data, tmp_path / "unbroken")
+    with pytest.raises(StopRequested):
+        finish(fresh(experiment(), data), Notes(8), tmp_path / "broken")
+    _, second = resumed(experiment(), data, tmp_path / "broken", forget="meters")
+    assert second.records[-1]["kind"] == "epoch"
+    assert second.records != all_records.records[-len(second.records) :]
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(data: Dataset, tmp_path: Path) -> None:
+    one, _ = whole_run(experiment(), data, tmp_path / "one")
+    two, _ = whole_run(experiment(), data, tmp_path / "two")
+    other, _ = whole_run(experiment(("train.seed", "4")), data, tmp_path / "other")
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_any_checkpoint(data: Dataset, tmp_path: Path) -> None:
+    training = fresh(experiment(("optimizer.lr", "1e30"), ("optimizer.schedule.min_lr", "0.0")), data)
+    with pytest.raises(DivergedError, match=r"not finite at step \d+, lr 1e\+30; try optimizer.lr="):
+        finish(training, Notes(), tmp_path)
+    assert checkpoint.candidates(tmp_path) == []
+
+
+def test_early_stopping_ends_the_run_and_counts_as_finished(data: Dataset, tmp_path: Path) -> None:
+    stubborn = experiment(("train.early_stopping.min_delta", "100"), ("train.early_stopping.patience", "1"))
+    training, notes = whole_run(stubborn, data, tmp_path)
+    assert training.finished
+    assert training.stopped_early
+    assert [record["epoch"] for record in notes.records if record["kind"] == "epoch"] == [1, 2]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [("0.4", 2), ("1.5", 8)])
+def test_a_fraction_of_an_epoch_is_trained_and_evaluated(
+    epochs: str, steps: int, data: Dataset, tmp_path: Path
+) -> None:
+    training, notes = whole_run(experiment(("train.epochs", epochs)), data, tmp_path)
+    assert training.step == steps
+    assert notes.records[-1]["kind"] == "epoch"
+    assert notes.records[-1]["epoch"] == pytest.approx(steps / 5)
+    assert "val_accuracy" in notes.records[-1]
+
+
+def test_the_last_smaller_batch_is_trained_unless_dropped(data: Dataset, tmp_path: Path) -> None:
+    kept, _ = whole_run(experiment(("train.epochs", "1")), data, tmp_path / "kept")
+    dropped, _ = whole_run(experiment(("train.epochs", "1"), ("train.drop_last", "true")), data, tmp_path / "dropped")
+    assert (kept.step, dropped.step) == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [("optimizer.sam", "{rho: 0.05}")],
+        [("optimizer.lookahead", "{every: 2}")],
+        [("optimizer", "{algorithm: muon, lr: 0.02}")],
+        [("optimizer", "{algorithm: adamw, amsgrad: true}"), ("optimizer.clip_norm", "1.0")],
+        [("augmentation", "{ops: [{op: normalize, statistics: half}, {op: mixup}]}")],
+        [("train.loss", "{kind: huber}")],
+    ],
+)
+def test_every_way_to_step_resumes_exactly(overrides: list[tuple[str, str]], data: Dataset, tmp_path: Path) -> None:
+    settings = experiment(*overrides)
+    unbroken, _ = whole_run(settings, data, tmp_path / "unbroken")
+    with pytest.raises(StopRequested):
+        finish(fresh(settings, data), Notes(8), tmp_path / "broken")
+    continued, _ = resumed(settings, data, tmp_path / "broken")
+    assert same(unbroken, continued)
