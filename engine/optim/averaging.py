@@ -1,6 +1,6 @@
 """Averages of weights over a run: the exponential moving average and lookahead."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +11,31 @@ from engine.options.averaging import Ema as EmaOptions
 from engine.options.averaging import Lookahead as LookaheadOptions
 
 
+class LiveTensors:
+    """A model's own tensors in two lists, parameters and buffers, in the order of given names.
+
+    ``state_dict`` walks every module, which costs as much as a small network's step; so the lists are kept.
+    """
+
+    def __init__(self, model: nn.Module, names: Collection[str]):
+        self.model = model
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        self.parameters: list[Tensor] = [parameters[name] for name in names if name in parameters]
+        self.buffers: list[Tensor] = [buffers[name] for name in names if name in buffers]
+
+
 class Ema:
     """An exponential moving average of a model's parameters; its buffers (running statistics) are only copied."""
 
     def __init__(self, options: EmaOptions, model: nn.Module):
         self.options = options
         self.updates = 0
-        self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self._learned = [name for name, _ in model.named_parameters()]
+        self.average = _copy_of(model.state_dict())
+        learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        self._learned = [tensor for name, tensor in self.average.items() if name in learned]
+        self._copied = [tensor for name, tensor in self.average.items() if name not in learned]
+        self._live = LiveTensors(model, self.average)
 
     @property
     def decay(self) -> float:
@@ -32,11 +49,10 @@ class Ema:
         """Take in the weights after the step with this index, counted from 0, when its turn has come."""
         if (step + 1) % self.options.every:
             return
-        current = model.state_dict()
-        learned = [current.pop(name) for name in self._learned]
-        torch._foreach_lerp_([self.average[name] for name in self._learned], learned, 1 - self.decay)
-        for name, buffer in current.items():
-            self.average[name].copy_(buffer)
+        live = self._live_of(model)
+        torch._foreach_lerp_(self._learned, live.parameters, 1 - self.decay)
+        if live.buffers:
+            torch._foreach_copy_(self._copied, live.buffers)
         self.updates += 1
 
     @contextmanager
@@ -57,6 +73,11 @@ class Ema:
         self.updates = state["updates"]
         _copy_into(self.average, state["average"])
 
+    def _live_of(self, model: nn.Module) -> LiveTensors:
+        if self._live.model is not model:
+            self._live = LiveTensors(model, self.average)
+        return self._live
+
     @torch.no_grad()
     def _swap(self, model: nn.Module) -> None:
         for name, tensor in model.state_dict().items():
@@ -71,7 +92,7 @@ class Lookahead:
     def __init__(self, options: LookaheadOptions, model: nn.Module, total_steps: int):
         self.options = options
         self.total_steps = total_steps
-        self.slow = {name: tensor.detach().clone() for name, tensor in _floating(model).items()}
+        self.slow = _copy_of(_floating(model))
 
     def update(self, model: nn.Module, step: int) -> None:
         """After the step with this index, counted from 0: when its turn has come, pull the slow weights, go there."""
@@ -102,6 +123,10 @@ class Lookahead:
 
 def _floating(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+def _copy_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()

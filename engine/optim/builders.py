@@ -9,7 +9,6 @@ import torch
 from torch.optim import Optimizer
 
 from engine.optim.groups import NamedParameters, parameter_groups
-from engine.optim.groups import set_learning_rate as set_learning_rate
 from engine.options.optimizer import Adadelta, Adagrad, Adam, AdamW, RmsProp, Sgd
 
 
