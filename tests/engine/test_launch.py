@@ -1,12 +1,11 @@
-"""Runs started for good: what survives of them when the terminal, the supervisor or the engine dies, and who may start what."""
+"""Started runs: what survives of them when the terminal, the supervisor or the engine dies, and who may start what."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -14,82 +13,12 @@ import pytest
 
 from engine import launch, process
 from engine.errors import UserError
-from engine.runs import MetricsTail, RunFolder, create, list_runs
+from engine.runs import MetricsTail, RunFolder, create
 
 PATIENCE_S = 60.0
 
-# An engine that counts to N in metrics.jsonl: `count N SECONDS_A_STEP`, or ends as its first argument says.
-FAKE_ENGINE = """
-import os, signal, subprocess, sys, time
-from pathlib import Path
-from engine.runs import MetricsWriter, RunFolder, SummaryWriter
-
-how, *numbers = sys.argv[1].split()
-run = RunFolder(Path(sys.argv[2]))
-resumed = "--resume" in sys.argv
-stops = []
-
-def stop(number, frame):
-    if stops:
-        os._exit(128 + number)
-    stops.append(number)
-
-signal.signal(signal.SIGTERM, stop)
-signal.signal(signal.SIGINT, stop)
-if not run.lock.acquire(1):
-    sys.exit(2)
-summary, metrics = SummaryWriter(run.path / "summary.json"), MetricsWriter(run.path / "metrics.jsonl")
-fields = run.summary()
-fields["pid"] = os.getpid()
-
-def say(state, **more):
-    fields.update(state=state, **more)
-    summary.write(fields)
-
-def end(state, code, reason=""):
-    metrics.append({"kind": "end", "state": state, "reason": reason, "step": 0})
-    metrics.sync()
-    say(state, reason=reason)
-    os._exit(code)
-
-say("running")
-print("engine of", run.id, flush=True)
-if how == "fail":
-    print("Traceback: the loss has no gradient", file=sys.stderr, flush=True)
-    end("failed", 1, "the loss has no gradient")
-if how == "abort":
-    os.abort()
-if how == "deaf":
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stops.append(number))
-    while True:
-        say("running", stops=len(stops))
-        time.sleep(0.02)
-if how == "orphans":
-    child = "import os, time; os.setsid(); time.sleep(600)"
-    orphan = [sys.executable, "-c", child]
-    subprocess.Popen(orphan)
-    subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"])
-    time.sleep(0.3)
-    end("finished", 0)
-steps, seconds = int(numbers[0]), float(numbers[1])
-for step in range(steps):
-    metrics.append({"kind": "step", "step": step, "resumed": resumed})
-    if step % 10 == 0:
-        say("running", step=step)
-    time.sleep(seconds)
-    if stops:
-        end("stopped", 128 + stops[0], "by a signal")
-end("finished", 0)
-"""
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Commands that stand in place of ``python -P -m engine``, by what the engine shall do."""
-    script = tmp_path / "fake_engine.py"
-    script.write_text(FAKE_ENGINE)
-    return lambda how: [sys.executable, "-P", str(script), how]
+FakeEngine = Callable[[str], list[str]]
+Until = Callable[[Callable[[], object], str], None]
 
 
 @pytest.fixture
@@ -105,14 +34,6 @@ def kill_all(run: RunFolder) -> None:
     for identity in (attempt.supervisor(), attempt.engine()) if attempt else ():
         if identity:
             process.send(identity, signal.SIGKILL)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition with more patience than any machine needs."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
 
 
 def steps(run: RunFolder) -> list[int]:
@@ -141,8 +62,10 @@ def exit_of(run: RunFolder) -> dict[str, object]:
     return attempt.exit() or {}
 
 
-def test_a_started_run_has_both_processes_recorded_and_ends_with_a_verdict(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 5 0.01"))
+def test_a_started_run_has_both_processes_recorded_and_ends_with_a_verdict(
+    run: RunFolder, fake_engine: FakeEngine
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 5 0.01"))
     assert run.newest_attempt() is not None
     view = launch.wait(run, PATIENCE_S)
     assert (view.state, view.exit_code) == ("finished", 0)
@@ -151,23 +74,25 @@ def test_a_started_run_has_both_processes_recorded_and_ends_with_a_verdict(run: 
     assert exit_of(run)["orphans_killed"] == 0
 
 
-def test_a_failing_engine_leaves_its_cause_its_code_and_its_log(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("fail"))
+def test_a_failing_engine_leaves_its_cause_its_code_and_its_log(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("fail"))
     view = launch.wait(run, PATIENCE_S)
     assert (view.state, view.exit_code, view.reason) == ("failed", 1, "the loss has no gradient")
     assert "Traceback" in run.log_tail()
 
 
-def test_an_engine_that_aborts_is_crashed_with_the_signals_name(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("abort"))
+def test_an_engine_that_aborts_is_crashed_with_the_signals_name(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("abort"))
     view = launch.wait(run, PATIENCE_S)
     assert view.state == "crashed"
     assert "SIGABRT" in view.reason
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_reaches_the_engine_which_ends_in_its_own_way(run: RunFolder, fake, number: int, code: int) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_a_stop_reaches_the_engine_which_ends_in_its_own_way(
+    run: RunFolder, fake_engine: FakeEngine, number: int, code: int, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: steps(run), "a first step")
     assert launch.stop(run, number)
     view = launch.wait(run, PATIENCE_S)
@@ -180,8 +105,10 @@ def test_a_stop_before_the_engine_can_hear_it_is_a_stop_and_no_crash(run: RunFol
     assert launch.wait(run, PATIENCE_S).state == "stopped"
 
 
-def test_the_third_stop_kills_an_engine_that_listens_to_nothing(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("deaf"))
+def test_the_third_stop_kills_an_engine_that_listens_to_nothing(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("deaf"))
     until(lambda: "stops" in run.summary(), "a heartbeat")
     for sent in (1, 2):
         assert launch.stop(run)
@@ -191,14 +118,16 @@ def test_the_third_stop_kills_an_engine_that_listens_to_nothing(run: RunFolder, 
     assert exit_of(run)["signal"] == signal.SIGKILL
 
 
-def test_a_stop_of_a_run_that_is_over_reaches_nobody(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 1 0"))
+def test_a_stop_of_a_run_that_is_over_reaches_nobody(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     launch.wait(run, PATIENCE_S)
     assert not launch.stop(run)
 
 
-def test_hanging_up_on_supervisor_and_engine_changes_nothing(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 60 0.02"))
+def test_hanging_up_on_supervisor_and_engine_changes_nothing(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 60 0.02"))
     until(lambda: steps(run), "a first step")
     assert process.send(supervisor_of(run), signal.SIGHUP)
     assert process.send(engine_of(run), signal.SIGHUP)
@@ -206,27 +135,31 @@ def test_hanging_up_on_supervisor_and_engine_changes_nothing(run: RunFolder, fak
     assert steps(run) == list(range(60))
 
 
-def test_an_engine_that_is_killed_is_recorded_as_killed_and_can_be_resumed(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_an_engine_that_is_killed_is_recorded_as_killed_and_can_be_resumed(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: steps(run), "a first step")
     assert process.send(engine_of(run), signal.SIGKILL)
     view = launch.wait(run, PATIENCE_S)
     assert (view.state, exit_of(run)["signal"]) == ("crashed", signal.SIGKILL)
     assert exit_of(run)["oom"] is False
-    launch.resume(run, by="a test", engine_command=fake("count 3 0.01"))
+    launch.resume(run, by="a test", engine_command=fake_engine("count 3 0.01"))
     view = launch.wait(run, PATIENCE_S)
     assert (view.state, view.attempt) == ("finished", 2)
     records = MetricsTail(run.path / "metrics.jsonl").poll()
     assert [record["resumed"] for record in records if record["kind"] == "step"][-3:] == [True] * 3
 
 
-def test_an_engine_outlives_a_killed_supervisor_and_keeps_the_run_to_itself(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 150 0.02"))
+def test_an_engine_outlives_a_killed_supervisor_and_keeps_the_run_to_itself(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 150 0.02"))
     until(lambda: steps(run), "a first step")
     assert process.send(supervisor_of(run), signal.SIGKILL)
     until(lambda: process.status(supervisor_of(run)) == "dead", "the supervisor being gone")
     with pytest.raises(UserError, match="in progress"):
-        launch.resume(run, engine_command=fake("count 3 0.01"))
+        launch.resume(run, engine_command=fake_engine("count 3 0.01"))
     assert run.view().state == "running"
     view = launch.wait(run, PATIENCE_S)
     assert view.state == "finished"
@@ -234,8 +167,10 @@ def test_an_engine_outlives_a_killed_supervisor_and_keeps_the_run_to_itself(run:
     assert steps(run) == list(range(150))
 
 
-def test_a_stop_goes_to_the_engine_when_the_supervisor_is_gone(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_a_stop_goes_to_the_engine_when_the_supervisor_is_gone(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: steps(run), "a first step")
     assert process.send(supervisor_of(run), signal.SIGKILL)
     until(lambda: process.status(supervisor_of(run)) == "dead", "the supervisor being gone")
@@ -243,19 +178,21 @@ def test_a_stop_goes_to_the_engine_when_the_supervisor_is_gone(run: RunFolder, f
     assert launch.wait(run, PATIENCE_S).state == "stopped"
 
 
-def test_a_run_whose_two_processes_are_killed_is_crashed_and_free_at_once(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_a_run_whose_two_processes_are_killed_is_crashed_and_free_at_once(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: steps(run), "a first step")
     for identity in (supervisor_of(run), engine_of(run)):
         assert process.send(identity, signal.SIGKILL)
     view = launch.wait(run, PATIENCE_S)
     assert view.state == "crashed"
-    launch.resume(run, engine_command=fake("count 1 0"))
+    launch.resume(run, engine_command=fake_engine("count 1 0"))
     assert launch.wait(run, PATIENCE_S).state == "finished"
 
 
-def test_a_stopped_process_is_not_taken_for_a_dead_one(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 40 0.02"))
+def test_a_stopped_process_is_not_taken_for_a_dead_one(run: RunFolder, fake_engine: FakeEngine, until: Until) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 40 0.02"))
     until(lambda: steps(run), "a first step")
     assert process.send(engine_of(run), signal.SIGSTOP)
     until(lambda: psutil.Process(engine_of(run).pid).status() == psutil.STATUS_STOPPED, "the engine holding still")
@@ -265,8 +202,10 @@ def test_a_stopped_process_is_not_taken_for_a_dead_one(run: RunFolder, fake) -> 
     assert steps(run) == list(range(40))
 
 
-def test_after_a_reboot_the_run_is_lost_and_can_be_resumed(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_after_a_reboot_the_run_is_lost_and_can_be_resumed(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: steps(run), "a first step")
     kill_all(run)
     until(lambda: not launch.is_held(run), "both processes being gone")
@@ -280,23 +219,23 @@ def test_after_a_reboot_the_run_is_lost_and_can_be_resumed(run: RunFolder, fake)
     view = run.view()
     assert view.state == "crashed"
     assert "reboot" in view.reason
-    launch.resume(run, engine_command=fake("count 1 0"))
+    launch.resume(run, engine_command=fake_engine("count 1 0"))
     assert launch.wait(run, PATIENCE_S).state == "finished"
 
 
-def test_everything_that_the_engine_leaves_behind_is_killed(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("orphans"))
+def test_everything_that_the_engine_leaves_behind_is_killed(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("orphans"))
     view = launch.wait(run, PATIENCE_S)
     assert view.state == "finished"
     assert exit_of(run)["orphans_killed"] == 4
 
 
-def test_a_run_in_progress_is_not_started_twice(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_a_run_in_progress_is_not_started_twice(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     with pytest.raises(UserError, match="in progress"):
-        launch.start(run, "another", engine_command=fake("count 1 0"))
+        launch.start(run, "another", engine_command=fake_engine("count 1 0"))
     second = subprocess.run(
-        [sys.executable, "-P", "-m", "engine", "--supervise", str(run.path), "--", *fake("count 1 0")],
+        [sys.executable, "-P", "-m", "engine", "--supervise", str(run.path), "--", *fake_engine("count 1 0")],
         capture_output=True,
         text=True,
         check=False,
@@ -308,13 +247,13 @@ def test_a_run_in_progress_is_not_started_twice(run: RunFolder, fake) -> None:
     assert attempt.number == 1
 
 
-def test_a_run_that_was_started_before_asks_for_a_resume(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 1 0"))
+def test_a_run_that_was_started_before_asks_for_a_resume(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     launch.wait(run, PATIENCE_S)
     with pytest.raises(UserError, match="--resume"):
-        launch.start(run, "a test", engine_command=fake("count 1 0"))
+        launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     with pytest.raises(UserError, match="finished"):
-        launch.resume(run, engine_command=fake("count 1 0"))
+        launch.resume(run, engine_command=fake_engine("count 1 0"))
 
 
 def test_a_command_that_does_not_exist_is_named_and_leaves_no_live_run(run: RunFolder) -> None:
@@ -324,21 +263,23 @@ def test_a_command_that_does_not_exist_is_named_and_leaves_no_live_run(run: RunF
     assert (view.state, view.exit_code) == ("failed", 127)
 
 
-def test_no_zombie_stays_with_whoever_started_a_run(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 1 0"))
+def test_no_zombie_stays_with_whoever_started_a_run(run: RunFolder, fake_engine: FakeEngine, until: Until) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     supervisor = supervisor_of(run)
     launch.wait(run, PATIENCE_S)
     until(lambda: not psutil.pid_exists(supervisor.pid), "the supervisor being reaped")
 
 
-def test_a_run_goes_on_when_its_launcher_is_killed_with_its_whole_session(run: RunFolder, fake) -> None:
+def test_a_run_goes_on_when_its_launcher_is_killed_with_its_whole_session(
+    run: RunFolder, fake_engine: FakeEngine
+) -> None:
     script = (
         "import sys, time; from pathlib import Path; from engine import launch; from engine.runs import RunFolder\n"
         "launch.start(RunFolder(Path(sys.argv[1])), 'a terminal', engine_command=sys.argv[2:])\n"
         "print('launched', flush=True); time.sleep(600)"
     )
     terminal = subprocess.Popen(
-        [sys.executable, "-P", "-c", script, str(run.path), *fake("count 60 0.02")],
+        [sys.executable, "-P", "-c", script, str(run.path), *fake_engine("count 60 0.02")],
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
@@ -350,8 +291,8 @@ def test_a_run_goes_on_when_its_launcher_is_killed_with_its_whole_session(run: R
     assert steps(run) == list(range(60))
 
 
-def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 300 0.01"))
+def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 300 0.01"))
     script = (
         "import sys, time; from pathlib import Path; from engine.runs import MetricsTail\n"
         "tail = MetricsTail(Path(sys.argv[1]) / 'metrics.jsonl'); seen = []\n"
@@ -370,7 +311,7 @@ def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder,
     assert steps(run) == list(range(300))
 
 
-def test_a_frozen_reader_does_not_hold_the_engine(run: RunFolder, fake) -> None:
+def test_a_frozen_reader_does_not_hold_the_engine(run: RunFolder, fake_engine: FakeEngine) -> None:
     script = "import sys; f = open(sys.argv[1] + '/config.yaml'); print('open', flush=True); sys.stdin.read()"
     reader = subprocess.Popen(
         [sys.executable, "-c", script, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -379,7 +320,7 @@ def test_a_frozen_reader_does_not_hold_the_engine(run: RunFolder, fake) -> None:
     reader.stdout.readline()
     reader.send_signal(signal.SIGSTOP)
     try:
-        launch.start(run, "a test", engine_command=fake("count 50 0.01"))
+        launch.start(run, "a test", engine_command=fake_engine("count 50 0.01"))
         assert launch.wait(run, PATIENCE_S).state == "finished"
     finally:
         reader.kill()
@@ -401,22 +342,22 @@ def test_a_stranger_with_a_reused_pid_is_never_signalled(run: RunFolder) -> None
         stranger.communicate(b"\n")
 
 
-def test_four_starts_at_once_make_one_attempt(run: RunFolder, fake) -> None:
+def test_four_starts_at_once_make_one_attempt(run: RunFolder, fake_engine: FakeEngine) -> None:
     script = (
         "import sys; from pathlib import Path; from engine import launch; from engine.errors import UserError\n"
         "from engine.runs import RunFolder\n"
         "try:\n    launch.start(RunFolder(Path(sys.argv[1])), 'me', engine_command=sys.argv[2:])\n"
         "except UserError:\n    sys.exit(2)\n"
     )
-    command = [sys.executable, "-P", "-c", script, str(run.path), *fake("count 100 0.02")]
+    command = [sys.executable, "-P", "-c", script, str(run.path), *fake_engine("count 100 0.02")]
     starters = [subprocess.Popen(command) for _ in range(4)]
     assert sorted(starter.wait(PATIENCE_S) for starter in starters) == [0, 2, 2, 2]
     assert launch.wait(run, PATIENCE_S).attempt == 1
     assert steps(run) == list(range(100))
 
 
-def test_requests_go_to_runs_in_progress_only(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_requests_go_to_runs_in_progress_only(run: RunFolder, fake_engine: FakeEngine, until: Until) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     until(lambda: run.view().state == "running", "the run running")
     request = launch.pause(run, "a test")
     assert [order["request"] for order in run.take_requests()] == ["pause"]
@@ -427,20 +368,22 @@ def test_requests_go_to_runs_in_progress_only(run: RunFolder, fake) -> None:
         launch.proceed(run, "a test")
 
 
-def test_nothing_secret_is_recorded_of_the_environment(run: RunFolder, fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_secret_is_recorded_of_the_environment(
+    run: RunFolder, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "hush-hush")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    launch.start(run, "a test", engine_command=fake("count 1 0"))
+    launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     launch.wait(run, PATIENCE_S)
     written = "".join(path.read_text(errors="replace") for path in run.path.rglob("*") if path.is_file())
     assert "hush-hush" not in written
     assert '"OMP_NUM_THREADS": "1"' in written
 
 
-def test_folders_and_files_of_a_run_are_for_their_owner_alone(run: RunFolder, fake) -> None:
+def test_folders_and_files_of_a_run_are_for_their_owner_alone(run: RunFolder, fake_engine: FakeEngine) -> None:
     before = os.umask(0)
     try:
-        launch.start(run, "a test", engine_command=fake("count 1 0"))
+        launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     finally:
         os.umask(before)
     launch.wait(run, PATIENCE_S)
@@ -456,8 +399,8 @@ def test_a_deterministic_run_gets_fixed_cublas_workspaces(tmp_path: Path) -> Non
     assert run.log_tail() == ":4096:8 PCI_BUS_ID\n"
 
 
-def test_the_supervisor_needs_no_torch(run: RunFolder, fake) -> None:
-    launch.start(run, "a test", engine_command=fake("count 100000 0.01"))
+def test_the_supervisor_needs_no_torch(run: RunFolder, fake_engine: FakeEngine) -> None:
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     maps = Path(f"/proc/{supervisor_of(run).pid}/maps").read_text()
     assert "torch" not in maps
     assert "pydantic" not in maps
