@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +96,29 @@ class MetricsWriter:
         while self._waiting:
             line = self._waiting[0][1]
             try:
-                written = os.write(self._fd, line)
+                self._write(line)
             except OSError as error:
                 if not out_of_room(error):
                     raise
                 self.problem = self._describe(error)
                 return
-            if written < len(line):
-                # A nearly full disk takes the head of a record without an error and refuses only the next write.
-                os.ftruncate(self._fd, self._end)
-                self.problem = self._describe(OSError(errno.ENOSPC, ""))
-                return
-            self._end += written
-            self._waiting_bytes -= written
+            self._end += len(line)
+            self._waiting_bytes -= len(line)
             self._waiting.popleft()
         self.problem = ""
+
+    def _write(self, line: bytes) -> None:
+        """Write one line or none of it."""
+        written = os.write(self._fd, line)
+        if written == len(line):
+            return
+        # A nearly full disk takes the head of a record without an error; what is wrong shows at the next write.
+        try:
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+        except OSError:
+            os.ftruncate(self._fd, self._end)
+            raise
 
     def _describe(self, error: OSError) -> str:
         waiting = f"{len(self._waiting)} records wait in memory"
@@ -290,7 +299,7 @@ def _records_in(line: bytes) -> tuple[list[Record], bool]:
     if record is not None:
         return [record], False
     starts = [i for i in range(len(line)) if line.startswith(_KIND, i)]
-    pieces = [line[a:b] for a, b in zip(starts, [*starts[1:], len(line)], strict=True)]
+    pieces = [line[start:end] for start, end in pairwise([*starts, len(line)])]
     decoded = [_decode_record(piece.strip(b"\0\r\t ")) for piece in pieces]
     found = [record for record in decoded if record is not None]
     bad = not found or len(found) < len(pieces) or starts[0] > 0
