@@ -4,6 +4,7 @@ RUN [--resume] [--allow-inexact]   train a run folder
 --supervise RUN [ARGUMENT …]       start and watch the engine of a run
 --queue RUNS                       start what waits in the queue
 --serve                            answer questions on standard input
+--inspect                          count the network of the experiment on standard input
 --evaluate RUN                     test a run's best and last weights again
 """
 
@@ -27,6 +28,10 @@ def main(arguments: list[str]) -> int:
             from engine import serve
 
             return serve.main(sys.stdin, sys.stdout)
+        case ["--inspect"]:
+            from engine import inspection
+
+            return inspection.main(sys.stdin, sys.stdout)
         case ["--evaluate", run]:
             from engine import worker
 

@@ -121,7 +121,7 @@ TRAIN = (
     ),
     Command(
         "--queue",
-        "tui.commands.control:queue",
+        "tui.commands.control:show_queue",
         "alone: show the queue, or start, pause or continue it; with --run: wait for a free device instead of starting",
         "cifar-tui --run best_5m --queue",
         modifiers=("--json",),

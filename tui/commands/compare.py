@@ -7,6 +7,7 @@ from engine import runs
 from engine.runs import RunFolder, RunView
 from engine.text import clean
 from tui import configuration, format, glyphs
+from tui.commands.folder import runs_folder
 from tui.headless.json_events import to_line, view_to_json
 from tui.headless.plain import format_epoch
 from tui.table import Column, render
@@ -23,7 +24,7 @@ class Metric:
 
 def compare(args: Namespace) -> int:
     """``--compare A B``"""
-    root = runs.runs_root(args.runs)
+    root = runs_folder(args)
     pair = [runs.find(root, wanted) for wanted in args.compare]
     views = (pair[0].view(), pair[1].view())
     differing = configuration.differences([configuration.flatten(run.config_text()) for run in pair])

@@ -5,16 +5,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import cast
 
-from engine import runs
 from engine.errors import UserError
 from tui import export as exports
+from tui.commands.folder import find_run
 from tui.options import EXPORT_FORMATS
 
 
 def export(args: Namespace) -> int:
     """``--export RUN [--format csv|json|md] [--output FILE]``"""
     form = _form(args.format, args.output)
-    run = runs.find(runs.runs_root(args.runs), args.export)
+    run = find_run(args, args.export)
     text = exports.to_text(run, form)
     if args.output is None:
         sys.stdout.write(text)

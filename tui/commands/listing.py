@@ -10,6 +10,7 @@ from engine.errors import UserError
 from engine.runs import RunFolder, RunView
 from tui import filter as run_filter
 from tui import format, glyphs
+from tui.commands.folder import find_run, runs_folder
 from tui.headless.json_events import to_line, view_to_json
 from tui.headless.plain import format_epoch, result_lines
 from tui.table import Column, render
@@ -34,7 +35,7 @@ COLUMNS = (
 
 def list_runs(args: Namespace) -> int:
     """``--list [FILTER]``"""
-    root = runs.runs_root(args.runs)
+    root = runs_folder(args)
     chosen = _parsed(args.list)
     every = runs.list_runs(root, archived=bool(args.archived))
     shown = [view for view in every if chosen.matches(view)]
@@ -99,7 +100,7 @@ def _when(view: RunView, now: float) -> str:
 
 def show(args: Namespace) -> int:
     """``--show RUN``"""
-    run = runs.find(runs.runs_root(args.runs), args.show)
+    run = find_run(args, args.show)
     view = run.view()
     if args.json:
         print(to_line({**view_to_json(view), "config": run.config_text()}))

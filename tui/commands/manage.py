@@ -7,7 +7,8 @@ from argparse import Namespace
 
 from engine import runs
 from engine.errors import UserError
-from tui.commands.run import use_data_folder
+from tui.commands.folder import find_run, runs_folder
+from tui.commands.source import use_data_folder
 from tui.headless.json_events import to_line, view_to_json
 from tui.headless.plain import result_lines
 
@@ -15,7 +16,7 @@ from tui.headless.plain import result_lines
 def evaluate(args: Namespace) -> int:
     """``--evaluate RUN``: test its best and last checkpoint again, in a process of the engine's."""
     use_data_folder(args)
-    run = runs.find(runs.runs_root(args.runs), args.evaluate)
+    run = find_run(args, args.evaluate)
     if run.view().live:
         raise UserError(f"run {run.id} is in progress; its checkpoints are tested when it ends")
     command = [sys.executable, "-P", "-m", "engine", "--evaluate", str(run.path)]
@@ -32,7 +33,7 @@ def evaluate(args: Namespace) -> int:
 
 def delete(args: Namespace) -> int:
     """``--delete RUN``: to the trash."""
-    run = runs.find(runs.runs_root(args.runs), args.delete)
+    run = find_run(args, args.delete)
     view = run.view()
     runs.delete(run)
     name = f" ({view.name})" if view.name else ""
@@ -42,7 +43,7 @@ def delete(args: Namespace) -> int:
 
 def undelete(args: Namespace) -> int:
     """``--undelete RUN``: back from the trash."""
-    root = runs.runs_root(args.runs)
+    root = runs_folder(args)
     wanted = args.undelete
     print(runs.undelete(root, f".trash-{wanted}" if runs.RUN_ID.fullmatch(wanted) else wanted).id)
     return 0

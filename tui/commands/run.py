@@ -9,20 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine import experiment as experiments
-from engine import launch, runs
+from engine import inspection, launch, queue, runs
+from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import Experiment
 from engine.runs import RunFolder, RunView
 from tui import preflight
+from tui.commands.folder import find_run, runs_folder
+from tui.commands.source import overrides, read_experiment, use_data_folder
 from tui.headless import show
 from tui.headless.follow import Interrupts, follow
 
-STDIN_BYTES = 64 << 10
 LOG_LINES = 20
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED, EXIT_STOPPED = 0, 1, 2, 130, 143
-
-Override = tuple[str, str]
 
 
 def start(args: Namespace) -> int:
@@ -35,7 +35,7 @@ def start(args: Namespace) -> int:
 def resume(args: Namespace) -> int:
     """``--resume RUN``: go on from its newest checkpoint, or train a finished run further as a new one."""
     use_data_folder(args)
-    root = runs.runs_root(args.runs)
+    root = runs_folder(args)
     run = runs.find(root, args.resume)
     changes = overrides(args)
     if changes:
@@ -46,7 +46,7 @@ def resume(args: Namespace) -> int:
 
 def watch(args: Namespace) -> int:
     """``--watch RUN``: show it as it goes. Ctrl-C leaves it running."""
-    run = runs.find(runs.runs_root(args.runs), args.watch)
+    run = find_run(args, args.watch)
     interrupts = Interrupts()
     with interrupts.caught():
         view = follow(run, show.display(args), lambda number: False, interrupts)
@@ -56,60 +56,16 @@ def watch(args: Namespace) -> int:
     return exit_code(view, interrupted=False)
 
 
-def use_data_folder(args: Namespace) -> None:
-    """``--data DIR``, for us and for the engine, which inherits the environment."""
-    if args.data is not None:
-        folder = args.data.expanduser().absolute()
-        if not folder.is_dir():
-            raise UserError(f"--data: there is no folder {folder}")
-        os.environ["CIFAR_TUI_DATA"] = str(folder)
-
-
-def overrides(args: Namespace) -> list[Override]:
-    """``--set``, ``--name``, ``--seed`` and ``--device`` as overrides of the preset; the last of equal keys wins."""
-    found = [_split(text) for text in args.set or []]
-    for key, value in (("name", args.name), ("train.seed", args.seed), ("train.device", args.device)):
-        if value is not None:
-            found.append((key, _quoted(value) if key == "name" else str(value)))
-    return found
-
-
-def _split(text: str) -> Override:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {text}: expected KEY=VALUE, as in --set optimizer.lr=0.01")
-    return key.strip(), value
-
-
-def _quoted(text: str) -> str:
-    """A text as YAML reads it back, whatever is in it: `--name 3` is a name, not a number."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def read_experiment(source: str, changes: list[Override]) -> Experiment:
-    """The preset at a path, by name, or (``-``) on standard input."""
-    if source != "-":
-        return experiments.load(source, changes)
-    text = sys.stdin.buffer.read(STDIN_BYTES + 1)
-    if len(text) > STDIN_BYTES:
-        raise UserError(f"standard input: more than {STDIN_BYTES >> 10} KiB; a preset is smaller")
-    return experiments.loads(text, "standard input", changes)
-
-
 def create(experiment: Experiment, args: Namespace, *, queued: bool, parent: str = "") -> RunFolder:
     """Make the run folder after all that can be checked without torch. ``queued`` runs wait, others start at once."""
-    root = runs.runs_root(args.runs)
-    preflight.check(experiment, root, _known_parameters(experiment))
+    root = runs_folder(args)
+    counts = inspection.cached(experiment)
+    preflight.check(experiment, root, counts.parameters if counts else None)
     summary = {**experiment.headline(), "state": "queued" if queued else "starting", "by": who()}
     if parent:
         summary["parent"] = parent
     user = {"name": experiment.name, "tags": list(experiment.tags), "note": experiment.notes, "archived": False}
     return runs.create(root, experiment.to_yaml(), summary, user)
-
-
-def _known_parameters(experiment: Experiment) -> int | None:
-    published = experiment.published
-    return published.parameters if published else None
 
 
 def _start(experiment: Experiment, args: Namespace, parent: str = "") -> int:
@@ -122,11 +78,8 @@ def _start(experiment: Experiment, args: Namespace, parent: str = "") -> int:
 
 
 def _enqueue(run: RunFolder, args: Namespace) -> int:
-    from engine import queue
-
-    queue.add(run)
-    queue.ensure_runner(run.path.parent)
-    return _hand_over(run, args) if not args.detach else _tell_id(run)
+    queue.add(run, by=who())
+    return _hand_over(run, args)
 
 
 def _train_further(run: RunFolder, changes: list[Override], args: Namespace) -> int:
@@ -177,8 +130,7 @@ class _Stopping:
             case _:
                 return False
         if not launch.stop(self.run, number) and self.run.view().state == "queued":
-            self.tell(f"run {self.run.id} waits in the queue; cifar-tui --delete {self.run.id} removes it")
-            return False
+            queue.remove(self.run.path.parent, self.run.id, by=who())
         return True
 
 
