@@ -338,9 +338,14 @@ def test_a_forked_child_holds_nothing_and_drops_nothing(path: Path) -> None:
 
 
 def test_one_of_many_threads_gets_it(path: Path) -> None:
-    locks = [Lock(path) for _ in range(20)]
     taken: list[Lock] = []
-    threads = [threading.Thread(target=lambda lock=lock: lock.acquire(0) and taken.append(lock)) for lock in locks]
+
+    def take() -> None:
+        lock = Lock(path)
+        if lock.acquire(0):
+            taken.append(lock)
+
+    threads = [threading.Thread(target=take) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -354,6 +359,12 @@ def test_looking_at_many_locks_keeps_no_descriptor(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / str(number)).touch()
         assert not Lock(tmp_path / str(number)).held_elsewhere(0)
+    lock = Lock(tmp_path / "0")
+    assert lock.acquire(0)
+    for _ in range(50):
+        assert Lock(tmp_path / "0").held_elsewhere(0)
+    assert psutil.Process().num_fds() == before + 1
+    lock.release()
     assert psutil.Process().num_fds() == before
 
 
@@ -366,9 +377,18 @@ def test_links_are_refused(path: Path) -> None:
     assert not path.with_name("outside").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_lock_that_may_only_be_read_can_be_asked(path: Path) -> None:
+def test_a_lock_that_may_only_be_read_can_be_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def access(descriptor: int, _: int) -> bool:
+        return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+
     path.touch(mode=0o400)
+    monkeypatch.setattr(process, "_is_locked", access)
+    assert Lock(path).held_elsewhere(0)
+
+
+def test_threads_take_turns_at_the_descriptors(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one could close what another is about to lock."""
+    monkeypatch.setattr(process, "_try_lock", lambda *_: not process._mutex.locked())
+    monkeypatch.setattr(process, "_is_locked", lambda *_: not process._mutex.locked())
+    assert not Lock(path).acquire(0)
     assert not Lock(path).held_elsewhere(0)
-    with pytest.raises(PermissionError):
-        Lock(path).acquire(0)

@@ -85,6 +85,7 @@ REFUSED: dict[str, tuple[bytes | str, str, str]] = {
     "100,000 brackets": ("[" * 100_000, "1:1", "100,000 bytes"),
     "too many values": ("[" + "1," * 25_000 + "]", "1:40000", "20,000 values"),
     "list as a key": ("? [a]\n: 1\n", "1:3", "a key must be text"),
+    "no key": ("?\n: 1\n", "1:2", "a key is missing"),
     "two colons": ("a: b: c\n", "1:5", "quotes"),
     "reserved sign": ("a: @x\n", "1:4", "quotes"),
     "quote left open": ("a: 1\nb: 'x\n", "3:1", "began on line 2"),
