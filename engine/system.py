@@ -5,7 +5,6 @@ Nothing here raises: a figure that cannot be had is None, a machine without NVML
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,6 +18,7 @@ import psutil
 from engine.metrics_log import MetricsWriter
 
 INTERVAL_S = 5.0
+TEMPERATURE_OF_GPU = 0  # NVML_TEMPERATURE_GPU, its only sensor
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def gpus() -> tuple[Gpu, ...]:
     nvml = _nvml()
     if nvml is None:
         return ()
-    count = _ask(nvml.nvmlDeviceGetCount) or 0
+    count = _ask(nvml, "nvmlDeviceGetCount") or 0
     found: list[Gpu] = []
     for index in range(count):
-        handle = _ask(nvml.nvmlDeviceGetHandleByIndex, index)
+        handle = _ask(nvml, "nvmlDeviceGetHandleByIndex", index)
         if handle is not None:
             found.extend(_read_gpu(nvml, part, index) for part in _mig_instances(nvml, handle) or [handle])
     return tuple(found)
@@ -78,32 +78,32 @@ def _nvml() -> ModuleType | None:
     return nvml
 
 
-def _ask(function: Callable[..., Any], *arguments: Any) -> Any:
-    """One NVML question; None where this device or driver does not answer it."""
+def _ask(nvml: ModuleType, question: str, *arguments: Any) -> Any:
+    """One NVML question; None where this device, driver or version does not answer it."""
     try:
-        return function(*arguments)
+        return getattr(nvml, question)(*arguments)
     except Exception:
         return None
 
 
 def _mig_instances(nvml: ModuleType, handle: Any) -> list[Any]:
-    mode = _ask(nvml.nvmlDeviceGetMigMode, handle)
+    mode = _ask(nvml, "nvmlDeviceGetMigMode", handle)
     if not mode or not mode[0]:
         return []
-    slots = _ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
-    instances = (_ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, slot) for slot in range(slots))
+    slots = _ask(nvml, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+    instances = (_ask(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, slot) for slot in range(slots))
     return [instance for instance in instances if instance is not None]
 
 
 def _read_gpu(nvml: ModuleType, handle: Any, index: int) -> Gpu:
-    utilization = _ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-    memory = _ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-    temperature = _ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-    milliwatts = _ask(nvml.nvmlDeviceGetPowerUsage, handle)
+    utilization = _ask(nvml, "nvmlDeviceGetUtilizationRates", handle)
+    memory = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    temperature = _ask(nvml, "nvmlDeviceGetTemperature", handle, TEMPERATURE_OF_GPU)
+    milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
     return Gpu(
-        uuid=str(_ask(nvml.nvmlDeviceGetUUID, handle) or f"GPU {index}"),
+        uuid=str(_ask(nvml, "nvmlDeviceGetUUID", handle) or f"GPU {index}"),
         index=index,
-        name=str(_ask(nvml.nvmlDeviceGetName, handle) or "GPU"),
+        name=str(_ask(nvml, "nvmlDeviceGetName", handle) or "GPU"),
         utilization=None if utilization is None else float(utilization.gpu),
         memory_used=None if memory is None else int(memory.used),
         memory_total=None if memory is None else int(memory.total),
