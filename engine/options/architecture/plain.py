@@ -72,7 +72,7 @@ class LeNet(ArchitectureOptions):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.channels) != 3:
-            raise ValueError(f"channels has {len(self.channels)} entries; LeNet has three convolutions")
+            raise ValueError(f"channels has length {len(self.channels)}; LeNet has three convolutions")
         check_dropout(self.dropout, self.head)
         return self
 
@@ -98,7 +98,7 @@ class SlbiResNet(ArchitectureOptions):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.channels) != 3:
-            raise ValueError(f"channels has {len(self.channels)} entries; this network has three widths")
+            raise ValueError(f"channels has length {len(self.channels)}; this network has three widths")
         return self
 
     def misfit(self, channels: int, size: int) -> str | None:

@@ -198,7 +198,7 @@ class ResNeXt(ArchitectureOptions):
     def _consistent(self) -> Self:
         if self.strides and len(self.strides) != len(self.blocks):
             raise ValueError(
-                f"strides has {len(self.strides)} entries and blocks has {len(self.blocks)}; give one each"
+                f"strides has length {len(self.strides)} and blocks has length {len(self.blocks)}; give one each"
             )
         if self.cardinality * self.width * self.expansion % 1:
             raise ValueError(
