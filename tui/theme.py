@@ -291,6 +291,7 @@ def textual_theme(chosen: Palette) -> "Theme":
                 for role in ("dim", "rule", "grid", "selection", "fill", "good", "warn", "bad", "text")
             },
             **runs,
+            **({"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"} if ansi else {}),
             "block-cursor-background": roles["selection"],
             "block-cursor-foreground": roles["text"],
             "block-cursor-text-style": "bold",

@@ -13,9 +13,10 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from tui import format, glyphs
+from engine.text import shorten
+from tui import format, glyphs, line
+from tui.grid import Grid
 from tui.plot import backend, decimate, ticks
-from tui.plot.grid import Grid
 from tui.plot.layout import Frame, frame
 from tui.plot.model import Band, Curve, Mark, Plot, Range, Upright
 from tui.theme import Palette
@@ -36,11 +37,11 @@ def render(plot: Plot, width: int, height: int, palette: Palette) -> Grid:
     if place is None:
         return grid
     _draw_y_axis(grid, plot, place, palette)
+    taken: set[tuple[int, int]] = set()
     for upright in plot.uprights:
-        _draw_upright(grid, upright, place)
+        taken |= _draw_upright(grid, upright, place)
     for curve in sorted(plot.curves, key=_layer):
         _draw_band(grid, curve, place, palette)
-    taken: set[tuple[int, int]] = set()
     for curve in sorted(plot.curves, key=_layer):
         if curve.raw is not None:
             taken |= _draw_line(grid, curve, curve.raw, curve.soft or curve.style, place, palette)
@@ -63,36 +64,39 @@ def _draw_head(grid: Grid, plot: Plot, palette: Palette, place: Frame | None) ->
     indent = max(plot.left - 5, 0)
     end = grid.write(0, indent, plot.title, title)
     if plot.unit:
-        end = grid.write(0, end + 1, plot.unit, palette.style("dim"))
+        end = grid.write_parts(0, end + 1, line.cut([(plot.unit, palette.style("dim"))], grid.width - end - 1))
     right = grid.width - plot.right if place else grid.width
-    for parts in (_legend(plot, palette, place), _legend(plot, palette, place, named=False)):
-        width = sum(len(text) for text, _ in parts)
+    for longest in (None, 16, 8, 0):
+        parts = _legend(plot, palette, place, longest)
+        width = line.width_of(parts)
         if width and right - width > end + 1:
             grid.write_parts(0, right - width, parts)
             return
 
 
-def _legend(plot: Plot, palette: Palette, place: Frame | None, named: bool = True) -> list[tuple[str, Style]]:
-    """The legend's parts; with the cross-hair on, the values under it; without names where there is no room."""
-    dim, parts = palette.style("dim"), []
+def _legend(plot: Plot, palette: Palette, place: Frame | None, longest: int | None) -> list[line.Part]:
+    """The legend's parts, with the cross-hair on the values under it; names cut to `longest` cells (None: whole)."""
+    dim = palette.style("dim")
+    parts: list[line.Part] = []
     at = plot.cross_hair if place is not None and _cross_hair_column(plot, place) is not None else None
     if at is not None:
         parts += [(f"at {plot.x_label} ", dim), (_x_value(plot, at), palette.style("accent", bold=True))]
     for curve in plot.curves:
         if curve.legend:
             gap = "" if not parts else "   " if at is not None else "  "
-            parts += [(gap, dim), *_legend_of(plot, curve, palette, at, named)]
+            parts += [(gap, dim), *_legend_of(plot, curve, palette, at, longest)]
     return parts
 
 
-def _legend_of(plot: Plot, curve: Curve, palette: Palette, at: float | None, named: bool) -> list[tuple[str, Style]]:
+def _legend_of(plot: Plot, curve: Curve, palette: Palette, at: float | None, longest: int | None) -> list[line.Part]:
     signs = glyphs.active()
     dashed = curve.broken and not palette.rich_in_colour
     parts = [(signs.legend_dashed if dashed else signs.legend, curve.style)]
     if curve.letter and not palette.rich_in_colour:
         parts.append((f" {curve.letter}", curve.style + BOLD))
-    if named or at is None:
-        parts.append((f" {curve.legend}", palette.style(curve.legend_role)))
+    name = curve.legend if longest is None else shorten(curve.legend, longest, signs.ellipsis) if longest else ""
+    if name:
+        parts.append((f" {name}", palette.style(curve.legend_role)))
     if at is not None:
         value = value_at(curve, at)
         text = format.unknown() if value is None else plot.form(value)
@@ -121,10 +125,10 @@ def _x_value(plot: Plot, x: float) -> str:
 
 def _draw_y_axis(grid: Grid, plot: Plot, place: Frame, palette: Palette) -> None:
     signs = glyphs.active()
-    line = signs.rule if palette.rich_in_colour or not signs.utf8 else signs.same
+    sign = signs.rule if palette.rich_in_colour or not signs.utf8 else signs.same
     for index, label in enumerate(place.y_ticks.labels):
         row = place.top + place.y_ticks.row(index)
-        grid.fill(row, place.left, place.columns, line, palette.style("grid"))
+        grid.fill(row, place.left, place.columns, sign, palette.style("grid"))
         text = label.replace("-", signs.minus)
         grid.write(row, max(plot.left - 1 - len(text), 0), text, palette.style("dim"))
 
@@ -159,8 +163,8 @@ def _draw_line(
     signs, taken = glyphs.active(), set()
     dots = _dots(curve.xs, ys, place)
     pattern = _pattern(curve, palette)
-    for row, line in enumerate(dots):
-        for column, bits in enumerate(line):
+    for row, cells in enumerate(dots):
+        for column, bits in enumerate(cells):
             if bits and column % sum(pattern) < pattern[0]:
                 character = chr(backend.BRAILLE + bits) if signs.utf8 else glyphs.curve_ascii(bits)
                 grid.put(place.top + row, place.left + column, character, style)
@@ -239,14 +243,18 @@ def _fill_band(grid: Grid, place: Frame, column: int, edges: Range, colour: str,
             grid.edge(row, at, _EIGHTHS[round(bottom * 8)], Style(color=background, bgcolor=colour), under)
 
 
-def _draw_upright(grid: Grid, upright: Upright, place: Frame) -> None:
+def _draw_upright(grid: Grid, upright: Upright, place: Frame) -> set[tuple[int, int]]:
+    """Draw a vertical line and its label; returns the cells they took."""
     if not place.x.contains(upright.x):
-        return
-    signs, column = glyphs.active(), place.column(upright.x)
+        return set()
+    sign, column = "┆" if glyphs.active().utf8 else ":", place.column(upright.x)
     for row in range(place.top, place.bottom):
-        grid.put(row, column, "┆" if signs.utf8 else ":", upright.style)
-    start = column - 1 - len(upright.label)
-    grid.write(place.top, start if start >= place.left else column + 2, upright.label, upright.style)
+        grid.put(row, column, sign, upright.style)
+    width = len(upright.label)
+    start = column - 1 - width if column - 1 - width >= place.left else column + 2
+    grid.write(place.top, start, upright.label, upright.style)
+    label = {(place.top, start + offset) for offset in range(width)}
+    return label | {(row, column) for row in range(place.top, place.bottom)}
 
 
 def _cross_hair_column(plot: Plot, place: Frame) -> int | None:

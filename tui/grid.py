@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
@@ -27,6 +28,7 @@ class Grid:
         self.width = max(width, 0)
         self.height = max(height, 0)
         self.cells: list[list[Cell]] = [[BLANK] * self.width for _ in range(self.height)]
+        # What a cell's background becomes when something is written over it: a band shows through a curve.
         self._under: dict[tuple[int, int], str | None] = {}
 
     def put(self, row: int, column: int, character: str, style: Style) -> None:
@@ -38,10 +40,23 @@ class Grid:
             self.cells[row][column] = (character, style)
 
     def write(self, row: int, column: int, text: str, style: Style) -> int:
-        """Write text; returns the column after it."""
-        for offset, character in enumerate(text):
-            self.put(row, column + offset, character, style)
-        return column + len(text)
+        """Write text; returns the column after it. A wide character takes two cells, a combining one none."""
+        for character in text:
+            cells = 1 if character.isascii() else cell_len(character)
+            if cells == 0:
+                self._combine(row, column - 1, character)
+                continue
+            fits = cells == 1 or column + 1 < self.width
+            self.put(row, column, character if fits else " ", style)
+            if cells == 2:
+                self.put(row, column + 1, "", style)
+            column += cells
+        return column
+
+    def _combine(self, row: int, column: int, character: str) -> None:
+        if 0 <= row < self.height and 0 <= column < self.width:
+            base, style = self.cells[row][column]
+            self.cells[row][column] = (base + character, style)
 
     def write_parts(self, row: int, column: int, parts: Sequence[tuple[str, Style]]) -> int:
         for text, style in parts:
@@ -90,6 +105,6 @@ def changed_spans(before: Grid, after: Grid, join: int = 4) -> Iterator[Span]:
                 yield Span(row, start, end - start)
                 start = -1
             if start < 0:
-                start = column
+                start = column - (now[0] == "" or was[0] == "")
             end = column + 1
         yield Span(row, start, end - start)
