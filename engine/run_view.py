@@ -174,8 +174,9 @@ def _describes(summary: dict[str, Any], attempt: attempts.Attempt | None) -> boo
 
 def derive(path: Path, summary: dict[str, Any], attempt: attempts.Attempt | None) -> Verdict:
     """The state of a run from the newest attempt alone. Silence never ends a run."""
-    stored = summary.get("state")
-    if stored == "queued" and (_integer(summary.get("attempt")) or 0) >= (attempt.number if attempt else 0):
+    if _text(summary.get("state")) == "queued" and (_integer(summary.get("attempt")) or 0) >= (
+        attempt.number if attempt else 0
+    ):
         return Verdict("queued", _text(summary.get("reason")))
     if attempt is None:
         return _before_first_attempt(path, summary)
@@ -183,7 +184,7 @@ def derive(path: Path, summary: dict[str, Any], attempt: attempts.Attempt | None
     outcome = attempt.exit()
     if outcome is not None:
         return _from_exit(current, outcome)
-    if current.get("state") in ENDED:
+    if _text(current.get("state")) in ENDED:
         over = process_gone(attempt.engine()) and process_gone(attempt.supervisor())
         return _ended_verdict(current, "exit code unknown") if over else replace(_ended_verdict(current), settled=False)
     return _from_processes(path, current, attempt)
@@ -195,10 +196,11 @@ def process_gone(identity: process.Identity | None) -> bool:
 
 def _before_first_attempt(path: Path, summary: dict[str, Any]) -> Verdict:
     """Until there is an attempt, the process that made the run answers for it."""
-    if summary.get("state") in ENDED:
+    stored = _text(summary.get("state"))
+    if stored in ENDED:
         return _ended_verdict(summary)
     launcher = process.Identity.from_json(summary.get("launcher"))
-    if summary.get("state") not in LIVE or launcher is None:
+    if stored not in LIVE or launcher is None:
         return _crashed("never started")
     match process.status(launcher):
         case "alive":
@@ -210,20 +212,16 @@ def _before_first_attempt(path: Path, summary: dict[str, Any]) -> Verdict:
 
 
 def _from_exit(current: dict[str, Any], outcome: dict[str, Any]) -> Verdict:
+    if _text(current.get("state")) in ENDED:
+        return _ended_verdict(current)
     number = _integer(outcome.get("signal"))
-    stored = current.get("state")
     if number is not None:
-        if stored in ENDED:
-            return _ended_verdict(current)
         if number in (signal.SIGTERM, signal.SIGINT):
             return Verdict("stopped", f"by {_signal_name(number)} before the engine could save", settled=True)
         cause = ", probably out of memory" if number == signal.SIGKILL and outcome.get("oom") is True else ""
         return _crashed(f"killed by {_signal_name(number)}{cause}")
-    code = _integer(outcome.get("code"))
-    if stored in ENDED:
-        return _ended_verdict(current)
     reason = _text(current.get("reason"))
-    match code:
+    match code := _integer(outcome.get("code")):
         case None:
             return _crashed("exit code unknown")
         case 0:
@@ -288,7 +286,7 @@ def _end_record(path: Path, attempt: attempts.Attempt) -> dict[str, Any] | None:
     records = tail.decode(data[: data.rfind(b"\n") + 1])
     record = records[-1] if records else {}
     fresh = (_number(record.get("t")) or 0.0) >= attempt.started()
-    return record if record.get("kind") == "end" and record.get("state") in ENDED and fresh else None
+    return record if record.get("kind") == "end" and _text(record.get("state")) in ENDED and fresh else None
 
 
 class _Silence:

@@ -5,11 +5,14 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.process import Lock
 from engine.run_view import RUN_ID, look
+
+DEPTH = 64
 
 _TRASHED = re.compile(rf"\.trash-({RUN_ID.pattern})", re.ASCII)
 
@@ -79,21 +82,25 @@ def purge(root: Path, older_than_s: float = 0.0) -> int:
 
 
 def _empty(top: int) -> None:
-    """Remove all in a folder. Folders of any depth are lifted to the top one by one: no recursion, two descriptors."""
-    lifted = 0
+    """Remove all in a folder, however deep: what lies below DEPTH is lifted to the top and has its turn there."""
+    lifted = count()
     while entries := _entries(top):
         for name, is_folder in entries:
-            if not is_folder:
-                os.unlink(name, dir_fd=top)
-                continue
-            with _opened(name, top) as folder:
-                for child, child_is_folder in _entries(folder):
-                    if child_is_folder:
-                        lifted += 1
-                        os.rename(child, _free_name(top, lifted), src_dir_fd=folder, dst_dir_fd=top)
-                    else:
-                        os.unlink(child, dir_fd=folder)
-            os.rmdir(name, dir_fd=top)
+            _remove(name, is_folder, top, top, lifted, DEPTH)
+
+
+def _remove(name: str, is_folder: bool, parent: int, top: int, lifted: "count[int]", depth: int) -> None:
+    """Remove one entry with at most ``depth`` more levels, each of which holds a descriptor."""
+    if not is_folder:
+        os.unlink(name, dir_fd=parent)
+        return
+    if depth == 0:
+        os.rename(name, _free_name(top, next(lifted)), src_dir_fd=parent, dst_dir_fd=top)
+        return
+    with _opened(name, parent) as folder:
+        for child, child_is_folder in _entries(folder):
+            _remove(child, child_is_folder, folder, top, lifted, depth - 1)
+    os.rmdir(name, dir_fd=parent)
 
 
 def _free_name(top: int, number: int) -> str:

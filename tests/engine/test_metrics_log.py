@@ -55,7 +55,12 @@ def test_records_carry_kind_first_schema_and_time(log: Path) -> None:
 def test_each_record_is_one_write(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[bytes] = []
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(bytes(data)) or real(fd, data))
+
+    def write(fd: int, data: bytes) -> int:
+        writes.append(data)
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
     writer = MetricsWriter(log)
     for number in range(5):
         writer.append(step(number))
@@ -316,9 +321,8 @@ def test_set_aside_moves_records_past_the_offset(log: Path, tmp_path: Path) -> N
 def test_set_aside_syncs_the_copy_before_it_cuts(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log.write_bytes(GOOD * 2)
     calls: list[str] = []
-    real_sync, real_cut = os.fsync, os.ftruncate
-    monkeypatch.setattr(os, "fsync", lambda fd: calls.append("sync") or real_sync(fd))
-    monkeypatch.setattr(os, "ftruncate", lambda fd, size: calls.append("cut") or real_cut(fd, size))
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append("sync"))
+    monkeypatch.setattr(os, "ftruncate", lambda fd, size: calls.append("cut"))
     set_aside(log, len(GOOD), tmp_path / "superseded.jsonl")
     assert calls == ["sync", "sync", "cut", "sync"]
 
