@@ -1,5 +1,6 @@
 """Networks hold what their options and their papers say: shapes, shortcuts, initialisation, and that they learn."""
 
+import copy
 import inspect
 import math
 from typing import Any, NamedTuple, get_args
@@ -234,6 +235,23 @@ def test_activation_is_swapped_everywhere(family: str, activation: Activation) -
     kinds = {type(make()) for make in ACTIVATIONS.values()}
     found = {type(module) for module in build(small(family, activation=activation)).modules()} & kinds
     assert found == {chosen}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activation_leaves_the_first_weights_alone(family: str) -> None:
+    """So that activations can be compared from the same start."""
+    ours, theirs = build(small(family)), build(small(family, activation="elu"))
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_copies_run_in_bf16_with_channels_last(family: str) -> None:
+    network = copy.deepcopy(build(small(family))).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(images(4).to(memory_format=torch.channels_last))
+    torch.autograd.backward(output.float().square().sum())
+    assert output.dtype == torch.bfloat16
+    assert torch.isfinite(output).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -67,7 +67,7 @@ def check_stages(channels: tuple[int, ...], strides: tuple[int, ...] = (), **eac
     for name, values in {**each, "strides": strides or channels}.items():
         if len(values) != len(channels):
             raise ValueError(
-                f"{name} has length {len(values)} and channels has length {len(channels)}; every stage needs one of each"
+                f"{name} has length {len(values)} and channels has length {len(channels)}; give each stage one"
             )
 
 
@@ -75,7 +75,8 @@ def check_dropout(dropout: tuple[float, ...], head: tuple[int, ...]) -> None:
     """Raise ValueError unless ``dropout`` is empty or has a rate for each linear layer, the last one included."""
     if dropout and len(dropout) != len(head) + 1:
         raise ValueError(
-            f"dropout has length {len(dropout)} and the head has {len(head) + 1} linear layers; give one rate each, or none"
+            f"dropout has length {len(dropout)} but the head has {len(head) + 1} linear layers; "
+            "give a rate for each, or none"
         )
 
 
