@@ -10,8 +10,9 @@ from engine.metrics_log import MetricsTail, Record
 from engine.runs import RunFolder, RunView
 from engine.text import clean
 from tui import format
-from tui.headless.json_events import finite, view_to_json
+from tui.headless.json_events import view_to_json
 from tui.headless.plain import format_epoch, result_lines
+from tui.strict_json import finite
 
 Format = Literal["csv", "json", "md"]
 

@@ -19,6 +19,7 @@ TENSORS_A_PARAMETER = 4  # the weight, two moments of Adam, and an average
 BYTES_A_NUMBER = 4
 LOGS_BYTES = 32 << 20
 REACH_S = 8.0
+DRIVER_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows beneath Linux, AMD
 
 
 def check(experiment: Experiment, root: Path, parameters: int | None = None) -> None:
@@ -57,7 +58,7 @@ def _device(device: str) -> Iterator[str]:
         yield "train.device: mps is a Mac's; use --device cpu or cuda"
     if not device.startswith("cuda") or sys.platform != "linux":
         return
-    if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+    if not any(Path(node).exists() for node in DRIVER_NODES):
         yield f"train.device: found {device}, but no GPU driver is loaded here; use --device cpu"
         return
     count, index = len(system.gpus()), int(device.partition(":")[2] or 0)

@@ -8,8 +8,9 @@ from engine.runs import RunFolder, RunView
 from engine.text import clean
 from tui import configuration, format, glyphs
 from tui.commands.folder import runs_folder
-from tui.headless.json_events import to_line, view_to_json
+from tui.headless.json_events import view_to_json
 from tui.headless.plain import format_epoch
+from tui.strict_json import to_line
 from tui.table import Column, render
 
 

@@ -5,28 +5,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine import launch, queue
+from engine import launch, queue, runs
 from engine.errors import UserError
 from engine.queue import Place, QueueView, Waiting
 from tui import format
 from tui.commands.folder import find_run, runs_folder
 from tui.commands.run import who
-from tui.headless.json_events import to_line, view_to_json
+from tui.headless.json_events import view_to_json
 from tui.headless.plain import format_epoch
+from tui.strict_json import to_line
 from tui.table import Column, render
 
 
 def stop(args: Namespace) -> int:
     """``--stop RUN``: end it after its current step, with a checkpoint; a waiting one leaves the queue."""
     run = find_run(args, args.stop)
-    state = run.view().state
-    if state == "queued":
+    view = run.view()
+    if view.state == "queued":
         queue.remove(run.path.parent, run.id, by=who())
         print(f"run {run.id} is taken out of the queue")
-    elif launch.stop(run):
+    elif view.live and launch.stop(run):
         print(f"run {run.id} ends after its current step, with a checkpoint")
     else:
-        raise UserError(f"run {run.id} is {state}: there is nothing to stop on this machine")
+        raise UserError(f"run {run.id} is {view.state}: there is nothing to stop on this machine")
     return 0
 
 
@@ -51,9 +52,9 @@ def show_queue(args: Namespace) -> int:
     root = runs_folder(args)
     match args.queue:
         case "pause":
-            queue.pause(root)
+            queue.pause(runs.prepare_root(root))
         case "start" | "continue":
-            queue.resume(root)
+            queue.resume(runs.prepare_root(root))
     view = queue.view(root)
     print(to_line(_as_json(view)) if args.json else "\n".join(_as_text(root, view)))
     return 0

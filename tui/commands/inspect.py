@@ -8,7 +8,7 @@ from engine.counts_cache import Counts
 from engine.experiment import Experiment
 from tui import format, glyphs
 from tui.commands.source import read_experiment, set_overrides
-from tui.headless.json_events import to_line
+from tui.strict_json import to_line
 from tui.table import Column, render
 
 COLUMNS = (

@@ -11,8 +11,9 @@ from engine.runs import RunFolder, RunView
 from tui import filter as run_filter
 from tui import format, glyphs
 from tui.commands.folder import find_run, runs_folder
-from tui.headless.json_events import to_line, view_to_json
+from tui.headless.json_events import view_to_json
 from tui.headless.plain import format_epoch, result_lines
+from tui.strict_json import to_line
 from tui.table import Column, render
 
 COLUMNS = (

@@ -9,8 +9,9 @@ from engine import runs
 from engine.errors import UserError
 from tui.commands.folder import find_run, runs_folder
 from tui.commands.source import use_data_folder
-from tui.headless.json_events import to_line, view_to_json
+from tui.headless.json_events import view_to_json
 from tui.headless.plain import result_lines
+from tui.strict_json import to_line
 
 
 def evaluate(args: Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import get_args
 
 from engine import experiment, presets
 from engine.text import clean
-from tui.headless.json_events import to_line
+from tui.strict_json import to_line
 from tui.table import Column, render
 
 

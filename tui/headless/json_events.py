@@ -1,7 +1,5 @@
 """A run as JSON, one object a line: where it is, the records of its log as the engine wrote them, states, result."""
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from engine.runs import RunView
 from tui.headless.follow import Record
+from tui.strict_json import to_line
 
 Write = Callable[[str], object]
 
@@ -49,19 +48,3 @@ class JsonDisplay:
 def view_to_json(view: RunView) -> dict[str, Any]:
     """A run as plain JSON values, in the units of the view."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(view).items()}
-
-
-def to_line(value: Any) -> str:
-    """One line of strict JSON in ASCII: not-a-number and infinity are null, and no control character is left bare."""
-    return json.dumps(finite(value), allow_nan=False, separators=(",", ":"))
-
-
-def finite(value: Any) -> Any:
-    """The value with null in place of each not-a-number and infinity, of which JSON knows nothing."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
