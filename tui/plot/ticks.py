@@ -15,7 +15,9 @@ _SECONDS = (
     *(3600 * hours for hours in (1, 2, 3, 6, 12)),
     *(86400 * days for days in (1, 2, 5, 10, 20, 50, 100)),
 )
-_UNUSED_ROW_COST = 0.15
+_LEAST_EXTENT = 1e-6  # of the values; less is a constant, whose ticks would differ in digits that nobody reads
+_LEAST_STEP = 1e-30
+_UNUSED_ROW_COST = 0.2
 _CROWDED_COST = 0.3
 _MOST_X_INTERVALS = 6
 _CELLS_A_TICK = 6
@@ -57,7 +59,7 @@ class XTick:
 
 def decimals(step: float) -> int:
     """Decimals that a multiple of `step` needs: 0 for 10, 1 for 0.3, 2 for 0.25."""
-    if step <= 0 or not math.isfinite(step):
+    if step < _LEAST_STEP or not math.isfinite(step):
         return 0
     needed = max(0, -math.floor(math.log10(step) + 1e-9))
     scaled = step * 10**needed
@@ -71,7 +73,8 @@ def y_ticks(low: float, high: float, rows: int, *, floor: float | None = None, c
     """
     low, high = _opened(low, high, floor, ceiling)
     candidates = _linear_candidates(low, high, max(rows, 1), floor, ceiling)
-    _, start, step, intervals, used = min(candidates)
+    between_bounds = (math.inf, low, high - low, 1, max(rows, 1))
+    _, start, step, intervals, used = min(candidates, default=between_bounds)
     digits = decimals(step)
     values = tuple(start + step * index for index in range(intervals + 1))
     return YTicks(values, _labels(values, digits), used)
@@ -79,9 +82,9 @@ def y_ticks(low: float, high: float, rows: int, *, floor: float | None = None, c
 
 def _opened(low: float, high: float, floor: float | None, ceiling: float | None) -> tuple[float, float]:
     """A range with some extent: around a constant, a tenth of it to each side, kept off the bounds."""
-    if high > low:
+    if high - low > max(abs(low), abs(high)) * _LEAST_EXTENT and high - low > _LEAST_STEP:
         return low, high
-    half = abs(low) * 0.1 or 0.5
+    half = abs(low) * 0.1 if abs(low) > _LEAST_STEP else 0.5
     low, high = low - half, high + half
     if ceiling is not None and high > ceiling:
         low, high = low - (high - ceiling), ceiling
@@ -116,7 +119,7 @@ def _first_tick(
     """The lowest tick, a multiple of `step`, such that `intervals` steps cover the range within the bounds."""
     slack = step * 1e-9
     start = math.floor((low + slack) / step) * step
-    if ceiling is not None:
+    if ceiling is not None and start + intervals * step > ceiling + slack:
         start = min(start, math.floor((ceiling + slack) / step) * step - intervals * step)
     if floor is not None and start < floor - slack:
         start = math.ceil((floor - slack) / step) * step
