@@ -23,6 +23,7 @@ POINTS = 4_000
 SERIES = 100
 CHUNK_BYTES = 256 << 10
 BREAK_S = 60.0
+UNKNOWN_USUAL_S = 360.0
 USUAL_TIMES = 10
 
 _NOT_SERIES = frozenset({"kind", "schema", "t", "step", "epoch"})
@@ -132,17 +133,16 @@ class ActiveClock:
     def _advance_plain(self, stamps: list[float]) -> list[float]:
         origin = stamps[0] if self.last is None else self.last
         base = self.active
+        self.counted += len(stamps) - (self.last is None)
         self.last, self.active = stamps[-1], base + stamps[-1] - origin
-        self.counted += len(stamps)
         return [base + stamp - origin for stamp in stamps]
 
     def _advance_one(self, record: Record, stamp: float) -> float:
         if not math.isnan(stamp):
-            step = 0.0 if self.last is None else max(0.0, stamp - self.last)
-            self.last = stamp
-            if not self.paused:
-                self.active += self._counted(step)
+            if self.last is not None and not self.paused:
+                self.active += self._counted(max(0.0, stamp - self.last))
                 self.counted += 1
+            self.last = stamp
         if record["kind"] == "control":
             self.paused = record.get("request") == "pause" or (self.paused and record.get("request") != "continue")
         elif record["kind"] == "step":
@@ -150,7 +150,7 @@ class ActiveClock:
         return self.active
 
     def _counted(self, step: float) -> float:
-        usual = self.active / self.counted if self.counted else 0.0
+        usual = self.active / self.counted if self.counted else UNKNOWN_USUAL_S
         return usual if step > max(BREAK_S, USUAL_TIMES * usual) else step
 
 
@@ -255,7 +255,7 @@ class Curves:
         return replace(near[-1], values=values)
 
     def _mark(self, offset: int) -> None:
-        if not self._marks or offset - self._marks[-1].offset >= CHUNK_BYTES:
+        if not self._marks or offset - self._marks[-1].offset >= CHUNK_BYTES // 2:
             self._marks.append(_Mark(offset, self._place, replace(self._clock)))
 
     def _rising(self, kind: str, chosen: list[tuple[Record, float]]) -> list[tuple[Record, float]]:
