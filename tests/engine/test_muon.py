@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import UserError
+from engine.optim.groups import set_learning_rate
 from engine.optim.muon import NEWTON_SCHULZ, build_muon, orthogonalize
 from engine.options.optimizer import Muon as MuonOptions
 
@@ -113,6 +114,18 @@ def test_the_rest_learns_at_its_own_rate() -> None:
     assert found["0.weight"] == (0.1, 0.01)
     assert found["0.bias"] == found["2.bias"] == pytest.approx((0.5, 0.25))
     assert found["2.weight"] == pytest.approx((1.5, 0.25))
+
+
+def test_a_learning_rate_set_after_a_resume_reaches_both_parts() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 4))
+    optimizer = build(dict(model.named_parameters()))
+    optimizer.load_state_dict(optimizer.state_dict())
+    set_learning_rate(optimizer, 0.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    for step, p in enumerate(model.parameters()):
+        give_gradient(p, step)
+    optimizer.step()
+    assert all(torch.equal(p, w) for p, w in zip(model.parameters(), before, strict=True))
 
 
 def test_excluded_matrices_are_left_to_the_rest() -> None:
