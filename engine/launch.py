@@ -28,7 +28,7 @@ def start(run: RunFolder, by: str, *, slot: slots.Slot | None = None, engine_com
     `engine_command` stands in place of ``python -P -m engine``. Raises UserError when the run has begun before, is in
     progress, belongs to another host, or could not be started.
     """
-    _refuse_if_held(run)
+    check_free(run)
     if run.newest_attempt() is not None:
         raise UserError(f"run {run.id} has been started before; use --resume {run.id} to continue it")
     _launch(run, ["--by", by], slot, engine_command)
@@ -43,9 +43,7 @@ def resume(
     engine_command: Sequence[str] = (),
 ) -> None:
     """Continue a run that ended early, from its newest good checkpoint. Returns and raises as `start` does."""
-    _refuse_if_held(run)
-    if run.view().state == "finished":
-        raise UserError(f"run {run.id} is finished; to train it further use --resume {run.id} --set train.epochs=N")
+    check_free(run)
     arguments = ["--by", by, "--resume", *(["--allow-inexact"] if allow_inexact else [])]
     _launch(run, arguments, slot, engine_command)
 
@@ -94,18 +92,24 @@ def wait(run: RunFolder, timeout_s: float | None = None) -> RunView:
 
 
 def is_held(run: RunFolder) -> bool:
-    """Whether a supervisor or an engine of this run lives, on this machine."""
-    return run.lock.held_elsewhere(SUPERVISOR_BYTE) or run.lock.held_elsewhere(ENGINE_BYTE)
+    """Whether a supervisor or an engine of this run lives on this machine."""
+    try:
+        return run.lock.held_elsewhere(SUPERVISOR_BYTE) or run.lock.held_elsewhere(ENGINE_BYTE)
+    except OSError:  # a lock that may not be read is none of ours
+        return False
 
 
-def _refuse_if_held(run: RunFolder) -> None:
+def check_free(run: RunFolder) -> None:
+    """Raises UserError for a run that may not be started or continued from here now."""
+    view = run.view()
     if is_held(run):
         raise UserError(f"run {run.id} is in progress; follow it with --watch {run.id}, end it with --stop {run.id}")
-    view = run.view()
     if view.state == "unknown":
         raise UserError(f"run {run.id} may be in progress {view.reason}; start or stop it there")
     if view.read_only:
         raise UserError(f"run {run.id} can only be looked at: {view.problem or 'others can write to its folder'}")
+    if view.state == "finished":
+        raise UserError(f"run {run.id} is finished; to train it further use --resume {run.id} --set train.epochs=N")
 
 
 def train_settings(run: RunFolder) -> dict[str, Any]:

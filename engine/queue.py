@@ -78,12 +78,10 @@ class QueueView:
 def add(run: RunFolder, held: bool = False, by: str = "") -> None:
     """Put a run at the end of the queue: a new one, or one that ended and is to be resumed. Revives the runner.
 
-    Raises UserError for a run in progress.
+    Raises UserError for a run that is in progress, finished, or not ours to start.
     """
-    state = run.view().state
-    if launch.is_held(run) or state in LIVE - {"queued"}:
-        raise UserError(f"run {run.id} is in progress; it cannot wait in the queue")
-    if state != "queued":
+    launch.check_free(run)
+    if run.view().state != "queued":
         run.enqueue(by)
     root = run.path.parent
     marked = {run.id} if held else set()
@@ -162,11 +160,10 @@ def view(root: Path) -> QueueView:
     today = date.today()
     done = [run for run in runs if run.state not in LIVE and run.ended and date.fromtimestamp(run.ended) == today]
     done.sort(key=lambda run: run.ended or 0.0, reverse=True)
-    advancing = Lock(root / LOCK).held_elsewhere(RUNNER_BYTE)
     used = any(place.runs for place in places if place.slot.number is None)
     asked = any(entry.device in (slots.CPU, "mps") for entry in waiting)
     shown = tuple(place for place in places if place.slot.number is not None or len(places) == 1 or used or asked)
-    return QueueView(plan.paused, advancing, shown, waiting, tuple(done))
+    return QueueView(plan.paused, _runner_lives(root), shown, waiting, tuple(done))
 
 
 def ensure_runner(root: Path) -> bool:
@@ -174,7 +171,7 @@ def ensure_runner(root: Path) -> bool:
 
     Raises UserError when the runs folder cannot be written.
     """
-    if not (root / PLAN).exists() or Lock(root / LOCK).held_elsewhere(RUNNER_BYTE) or not _has_work(root):
+    if not (root / PLAN).exists() or _runner_lives(root) or not _has_work(root):
         return False
     try:
         log = _open_log(root)
@@ -211,6 +208,13 @@ def main(root: str, engine_command: Sequence[str] = ()) -> int:
         if _finish(folder, lock):
             return 0
         time.sleep(TURN_S)
+
+
+def _runner_lives(root: Path) -> bool:
+    try:
+        return Lock(root / LOCK).held_elsewhere(RUNNER_BYTE)
+    except OSError:  # a link or a folder of that name: nothing of ours holds it
+        return False
 
 
 def _start_next(root: Path, engine_command: Sequence[str]) -> bool:

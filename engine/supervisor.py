@@ -1,7 +1,7 @@
 """The process between a run and everything that may die around it: the terminal, the connection, the launcher.
 
 It has a session of its own, ignores hang-ups, holds the run's lock, starts the engine, hands it the stop signals,
-gathers its orphans and writes down how it ended. Without torch it costs some 17 MB beside the engine. Were it killed,
+gathers its orphans and writes down how it ended. Without torch it costs some 16 MB beside the engine. Were it killed,
 the engine would go on; only the exit code would stay unknown.
 """
 

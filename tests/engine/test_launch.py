@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,7 +156,7 @@ def test_an_engine_that_is_killed_is_recorded_as_killed_and_can_be_resumed(
 def test_an_engine_outlives_a_killed_supervisor_and_keeps_the_run_to_itself(
     run: RunFolder, fake_engine: FakeEngine, until: Until
 ) -> None:
-    launch.start(run, "a test", engine_command=fake_engine("count 150 0.02"))
+    launch.start(run, "a test", engine_command=fake_engine("count 60 0.02"))
     until(lambda: steps(run), "a first step")
     assert process.send(supervisor_of(run), signal.SIGKILL)
     until(lambda: process.status(supervisor_of(run)) == "dead", "the supervisor being gone")
@@ -164,7 +166,7 @@ def test_an_engine_outlives_a_killed_supervisor_and_keeps_the_run_to_itself(
     view = launch.wait(run, PATIENCE_S)
     assert view.state == "finished"
     assert "exit code unknown" in view.reason
-    assert steps(run) == list(range(150))
+    assert steps(run) == list(range(60))
 
 
 def test_a_stop_goes_to_the_engine_when_the_supervisor_is_gone(
@@ -250,7 +252,7 @@ def test_a_run_in_progress_is_not_started_twice(run: RunFolder, fake_engine: Fak
 def test_a_run_that_was_started_before_asks_for_a_resume(run: RunFolder, fake_engine: FakeEngine) -> None:
     launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     launch.wait(run, PATIENCE_S)
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="finished"):
         launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
     with pytest.raises(UserError, match="finished"):
         launch.resume(run, engine_command=fake_engine("count 1 0"))
@@ -292,7 +294,7 @@ def test_a_run_goes_on_when_its_launcher_is_killed_with_its_whole_session(
 
 
 def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder, fake_engine: FakeEngine) -> None:
-    launch.start(run, "a test", engine_command=fake_engine("count 300 0.01"))
+    launch.start(run, "a test", engine_command=fake_engine("count 150 0.01"))
     script = (
         "import sys, time; from pathlib import Path; from engine.runs import MetricsTail\n"
         "tail = MetricsTail(Path(sys.argv[1]) / 'metrics.jsonl'); seen = []\n"
@@ -308,7 +310,7 @@ def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder,
         reader.kill()
         reader.communicate()
     assert launch.wait(run, PATIENCE_S).state == "finished"
-    assert steps(run) == list(range(300))
+    assert steps(run) == list(range(150))
 
 
 def test_a_frozen_reader_does_not_hold_the_engine(run: RunFolder, fake_engine: FakeEngine) -> None:
@@ -349,11 +351,11 @@ def test_four_starts_at_once_make_one_attempt(run: RunFolder, fake_engine: FakeE
         "try:\n    launch.start(RunFolder(Path(sys.argv[1])), 'me', engine_command=sys.argv[2:])\n"
         "except UserError:\n    sys.exit(2)\n"
     )
-    command = [sys.executable, "-P", "-c", script, str(run.path), *fake_engine("count 100 0.02")]
+    command = [sys.executable, "-P", "-c", script, str(run.path), *fake_engine("count 30 0.02")]
     starters = [subprocess.Popen(command) for _ in range(4)]
     assert sorted(starter.wait(PATIENCE_S) for starter in starters) == [0, 2, 2, 2]
     assert launch.wait(run, PATIENCE_S).attempt == 1
-    assert steps(run) == list(range(100))
+    assert steps(run) == list(range(30))
 
 
 def test_requests_go_to_runs_in_progress_only(run: RunFolder, fake_engine: FakeEngine, until: Until) -> None:
@@ -405,3 +407,26 @@ def test_the_supervisor_needs_no_torch(run: RunFolder, fake_engine: FakeEngine) 
     assert "torch" not in maps
     assert "pydantic" not in maps
     assert "numpy" not in maps
+
+
+@pytest.mark.slow
+def test_thirty_kills_in_a_row_are_all_recorded_and_all_resumed(
+    run: RunFolder, fake_engine: FakeEngine, until: Until
+) -> None:
+    """The engine alone, or both processes at once, at random moments from the very start on."""
+    dice = random.Random(0)
+    launch.start(run, "a test", engine_command=fake_engine("count 100000 0.002"))
+    for attempt in range(1, 31):
+        time.sleep(dice.random() * 0.5)
+        victims = [supervisor_of(run), engine_of(run)][dice.choice([0, 1]) :]
+        for victim in victims:
+            assert process.send(victim, signal.SIGKILL)
+        view = launch.wait(run, PATIENCE_S)
+        assert (view.state, view.attempt) == ("crashed", attempt)
+        launch.resume(run, engine_command=fake_engine("count 100000 0.002"))
+    until(lambda: run.view().state == "running", "the last engine running")
+    assert launch.stop(run)
+    assert launch.wait(run, PATIENCE_S).state == "stopped"
+    tail = MetricsTail(run.path / "metrics.jsonl")
+    assert tail.poll(1 << 30)
+    assert tail.unreadable == 0

@@ -153,6 +153,46 @@ def test_orphans_that_end_while_the_engine_runs_are_reaped(run: RunFolder, until
     shim.communicate(timeout=60)
 
 
+def test_an_engine_whose_supervisor_is_gone_keeps_the_run(run: RunFolder) -> None:
+    assert run.lock.acquire(supervisor.ENGINE_BYTE)
+    try:
+        shim = supervise(run, ["/bin/true"])
+        _, said = shim.communicate(timeout=60)
+    finally:
+        run.lock.release()
+    assert (shim.returncode, run.newest_attempt()) == (supervisor.HELD, None)
+    assert "in progress" in said
+
+
+def test_without_the_engines_byte_a_second_engine_would_get_in(run: RunFolder) -> None:
+    """What the test above would not notice if the byte were not looked at."""
+    assert run.lock.acquire(supervisor.ENGINE_BYTE)
+    try:
+        shim = supervise(run, ["/bin/true"], "supervisor.ENGINE_BYTE = 7")
+        shim.communicate(timeout=60)
+    finally:
+        run.lock.release()
+    assert (shim.returncode, exit_of(run)["code"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("protection", "escapes"), [("", False), ("supervisor._adopt_orphans = lambda: None", True)])
+def test_only_a_subreaper_catches_orphans_in_sessions_of_their_own(
+    run: RunFolder, protection: str, escapes: bool, until: Until
+) -> None:
+    child = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    engine = (
+        "import os, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}], stdout=sys.stdout)\n"
+        "while not os.path.getsize(sys.argv[1] + '/log.txt'): time.sleep(0.01)"
+    )
+    supervise(run, [sys.executable, "-c", engine], protection).communicate(timeout=60)
+    orphan = process.Identity.of(int(run.log_tail()))
+    assert (orphan is not None) is escapes
+    if orphan:
+        process.send(orphan, signal.SIGKILL)
+        until(lambda: process.status(orphan) == "dead", "the orphan's end")
+
+
 def test_a_log_within_its_limit_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_bytes(b"x" * 1000)
