@@ -28,7 +28,9 @@ _SINE = np.array([*_HALF_SINE, *(-value for value in _HALF_SINE)], dtype=np.int3
 _DIRECTIONS = len(_SINE)
 _UNIT = 256  # a figure's radius in its own coordinates
 _CHUNK = 250  # images drawn at once: about what a core's cache holds
-_LEAST_CONTRAST = 40
+# Chosen so that five convolutions need nine epochs to 90 %.
+_LEAST_CONTRAST = 40  # levels between ground and ink, on average over the channels
+_NOISE = 60  # levels of noise, either way
 
 
 def draw(first: int, count: int, size: int, channels: int, seed: int = SEED) -> tuple[Bytes, npt.NDArray[np.int64]]:
@@ -173,6 +175,3 @@ def _noise(indices: UInt64s, size: int, seed: int) -> npt.NDArray[np.int16]:
     noise *= _NOISE
     noise >>= 7
     return noise
-
-
-_NOISE = 48
