@@ -107,13 +107,19 @@ def _path(
 
 @cache
 def _versions() -> str:
-    """The installed torch and a digest of our own model files, so that an edited network is counted anew."""
+    """The installed torch and a digest of our own sources, so that an edited network is counted anew."""
     try:
         torch_version = version("torch")
     except PackageNotFoundError:
         torch_version = "none"
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in [here / "counting.py", Path(__file__), *sorted((here / "models").glob("*.py"))]:
+    folders = (here / "models", here / "options" / "architecture")
+    sources = [
+        here / "counting.py",
+        Path(__file__),
+        *(path for folder in folders for path in sorted(folder.glob("*.py"))),
+    ]
+    for path in sources:
         digest.update(path.read_bytes())
     return f"{torch_version} {digest.hexdigest()}"
