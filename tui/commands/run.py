@@ -8,8 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine import experiment as experiments
-from engine import inspection, launch, queue, runs
+from engine import continuation, inspection, launch, queue, runs
 from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import Experiment
@@ -21,6 +20,8 @@ from tui.headless import show
 from tui.headless.follow import Interrupts, follow
 
 LOG_LINES = 20
+CTRL_C_STOPS = "Ctrl-C stops after this step, with a checkpoint"
+CTRL_C_LEAVES = "Ctrl-C leaves it running"
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED, EXIT_STOPPED = 0, 1, 2, 130, 143
 
@@ -29,18 +30,26 @@ def start(args: Namespace) -> int:
     """``--run PRESET``: train it here, in the background (``--detach``), or when its turn comes (``--queue``)."""
     use_data_folder(args)
     experiment = read_experiment(args.run, overrides(args))
-    return _start(experiment, args)
+    queued = args.queue is not None
+    run = create(experiment, args, queued=queued)
+    if queued:
+        queue.add(run, by=who())
+    else:
+        launch.start(run, by=who())
+    return _hand_over(run, args)
 
 
 def resume(args: Namespace) -> int:
     """``--resume RUN``: go on from its newest checkpoint, or train a finished run further as a new one."""
     use_data_folder(args)
-    root = runs_folder(args)
-    run = runs.find(root, args.resume)
+    run = find_run(args, args.resume)
     changes = overrides(args)
     if changes:
-        return _train_further(run, changes, args)
-    launch.resume(run, allow_inexact=bool(args.allow_inexact), by=who())
+        run = _longer(run, changes)
+    if args.queue is not None:
+        queue.add(run, by=who())
+    else:
+        launch.resume(run, allow_inexact=bool(args.allow_inexact), by=who())
     return _hand_over(run, args)
 
 
@@ -49,47 +58,31 @@ def watch(args: Namespace) -> int:
     run = find_run(args, args.watch)
     interrupts = Interrupts()
     with interrupts.caught():
-        view = follow(run, show.display(args), lambda number: False, interrupts)
+        view = follow(run, show.display(args, CTRL_C_LEAVES), lambda number: False, interrupts)
     if view.live:
         return EXIT_INTERRUPTED
     explain(run, view)
     return exit_code(view, interrupted=False)
 
 
-def create(experiment: Experiment, args: Namespace, *, queued: bool, parent: str = "") -> RunFolder:
+def create(experiment: Experiment, args: Namespace, *, queued: bool) -> RunFolder:
     """Make the run folder after all that can be checked without torch. ``queued`` runs wait, others start at once."""
     root = runs_folder(args)
     counts = inspection.cached(experiment)
     preflight.check(experiment, root, counts.parameters if counts else None)
     summary = {**experiment.headline(), "state": "queued" if queued else "starting", "by": who()}
-    if parent:
-        summary["parent"] = parent
     user = {"name": experiment.name, "tags": list(experiment.tags), "note": experiment.notes, "archived": False}
     return runs.create(root, experiment.to_yaml(), summary, user)
 
 
-def _start(experiment: Experiment, args: Namespace, parent: str = "") -> int:
-    queued = args.queue is not None
-    run = create(experiment, args, queued=queued, parent=parent)
-    if queued:
-        return _enqueue(run, args)
-    launch.start(run, by=who())
-    return _hand_over(run, args)
-
-
-def _enqueue(run: RunFolder, args: Namespace) -> int:
-    queue.add(run, by=who())
-    return _hand_over(run, args)
-
-
-def _train_further(run: RunFolder, changes: list[Override], args: Namespace) -> int:
-    view = run.view()
-    if view.state != "finished":
+def _longer(run: RunFolder, changes: list[Override]) -> RunFolder:
+    """A new run that goes on from where a finished one ended."""
+    state = run.view().state
+    if state != "finished":
         raise UserError(
-            f"run {run.id} is {view.state} and goes on with its own settings: leave out --set, --name, --seed, --device"
+            f"run {run.id} is {state} and goes on with its own settings: leave out --set, --name, --seed, --device"
         )
-    experiment = experiments.loads(run.config_text(), str(run.path / "config.yaml"), changes)
-    return _start(experiment, args, parent=run.id)
+    return continuation.continue_from(run.path.parent, run, changes)
 
 
 def _hand_over(run: RunFolder, args: Namespace) -> int:
@@ -98,7 +91,7 @@ def _hand_over(run: RunFolder, args: Namespace) -> int:
     interrupts = Interrupts()
     stopping = _Stopping(run, lambda line: print(line, file=sys.stderr, flush=True))
     with interrupts.caught():
-        view = follow(run, show.display(args), stopping.on_signal, interrupts)
+        view = follow(run, show.display(args, CTRL_C_STOPS), stopping.on_signal, interrupts)
     explain(run, view)
     return exit_code(view, interrupted=stopping.by_ctrl_c)
 

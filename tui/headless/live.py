@@ -32,7 +32,8 @@ LABEL = 7
 class LiveDisplay:
     """Draws at most ``fps`` times a second, and only when something has changed."""
 
-    def __init__(self, fps: float | None = None, lite: bool = False, console: Console | None = None) -> None:
+    def __init__(self, hint: str, fps: float | None = None, lite: bool = False, console: Console | None = None) -> None:
+        self._hint = hint
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._interval = 1 / (fps or (LITE_FPS if lite else DEFAULT_FPS))
         # The terminal's own colours: nobody has told us what its background is.
@@ -68,7 +69,7 @@ class LiveDisplay:
         self._drawn = _unchanging(view)
         self._changed = False
         width, height = self._console.size
-        self._live.update(picture(view, self._curves, width, height, self._palette), refresh=True)
+        self._live.update(picture(view, self._curves, width, height, self._palette, self._hint), refresh=True)
 
 
 def _unchanging(view: RunView) -> object:
@@ -76,12 +77,14 @@ def _unchanging(view: RunView) -> object:
     return replace(view, heartbeat_age_s=None)
 
 
-def picture(view: RunView, curves: Curves | None, width: int, height: int, colours: Palette) -> RenderableType:
-    """All lines for a terminal of ``width`` by ``height`` cells."""
+def picture(
+    view: RunView, curves: Curves | None, width: int, height: int, colours: Palette, hint: str = ""
+) -> RenderableType:
+    """All lines for a terminal of ``width`` by ``height`` cells; ``hint`` is shown while the run is live."""
     lines = [_headline(view, width, colours), *_progress(view, width, colours), Text()]
     if curves is not None:
         lines += _plots(view, curves, width, height - FRAME_ROWS, colours)
-    lines.append(_figures(view, width, colours))
+    lines.append(_figures(view, width, colours, hint))
     return Group(*lines)
 
 
@@ -193,7 +196,7 @@ def _best(view: RunView, metric: str, colours: Palette) -> tuple[Mark, ...]:
     return (Mark(view.best_epoch, view.best, label, colours.style("text", bold=True)),)
 
 
-def _figures(view: RunView, width: int, colours: Palette) -> Text:
+def _figures(view: RunView, width: int, colours: Palette, hint: str) -> Text:
     parts: list[tuple[str, str]] = []
     if view.best is not None:
         value = format.loss(view.best) if "loss" in view.best_metric else format.accuracy(view.best)
@@ -203,5 +206,5 @@ def _figures(view: RunView, width: int, colours: Palette) -> Text:
         if name in view.last:
             parts += [(f"{name.replace('_', ' ')} ", "dim"), (f"{form(view.last[name])}   ", "text")]
     if view.live:
-        parts.append(("Ctrl-C stops after this step, with a checkpoint", "dim"))
+        parts.append((hint, "dim"))
     return _line(parts, width, colours)

@@ -12,8 +12,8 @@ from tui.headless.plain import PlainDisplay
 LIVE_COLUMNS, LIVE_ROWS = 60, 15
 
 
-def display(args: Namespace) -> Display:
-    """The display for this terminal and these options. Only a live one imports rich and plotext."""
+def display(args: Namespace, hint: str) -> Display:
+    """The display for this terminal and these options; a live one says ``hint``, and alone imports rich and plotext."""
     lines = Lines(sys.stdout)
     if args.json:
         return JsonDisplay(lines.write)
@@ -21,7 +21,7 @@ def display(args: Namespace) -> Display:
         return PlainDisplay(lines.write)
     from tui.headless.live import LiveDisplay
 
-    return LiveDisplay(fps=args.fps, lite=bool(args.lite))
+    return LiveDisplay(hint, fps=args.fps, lite=bool(args.lite))
 
 
 def can_live(stream: TextIO) -> bool:
