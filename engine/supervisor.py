@@ -83,7 +83,7 @@ def main(path: str, arguments: Sequence[str]) -> int:
     sees it close.
 
     Returns the engine's exit code, 128 + n for signal n; 1 where the run folder cannot be written, 2 where the run's
-    supervisor or engine still lives, 127 where there is no such command.
+    supervisor or engine still lives or the run has begun before, 127 where there is no such command.
     """
     options = _read_arguments(arguments)
     signals = _Signals()
@@ -92,6 +92,9 @@ def main(path: str, arguments: Sequence[str]) -> int:
     try:
         if not run.lock.acquire(SUPERVISOR_BYTE) or run.lock.held_elsewhere(ENGINE_BYTE):
             _say(f"run {run.id} is in progress in another process; watch it, or stop it first")
+            return HELD
+        if run.newest_attempt() is not None and not options.resume:  # two launchers, and the first one's run is over
+            _say(f"run {run.id} has been started before; use --resume {run.id} to continue it")
             return HELD
         return _attempt(run, options, signals)
     except OSError as error:

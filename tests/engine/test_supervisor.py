@@ -132,8 +132,8 @@ def test_signals_that_come_before_the_engine_does_are_passed_on(run: RunFolder) 
 
 
 def test_an_engine_that_dies_at_once_is_recorded(run: RunFolder) -> None:
-    for _ in range(5):
-        shim = supervise(run, ["/bin/false"])
+    for options in ([], *[["--resume"]] * 4):
+        shim = supervise(run, ["/bin/false"], "", *options)
         shim.communicate(timeout=60)
         assert (shim.returncode, exit_of(run)["code"]) == (1, 1)
 
@@ -162,6 +162,14 @@ def test_an_engine_whose_supervisor_is_gone_keeps_the_run(run: RunFolder) -> Non
         run.lock.release()
     assert (shim.returncode, run.newest_attempt()) == (supervisor.HELD, None)
     assert "in progress" in said
+
+
+def test_a_run_is_begun_once(run: RunFolder) -> None:
+    supervise(run, ["/bin/true"]).communicate(timeout=60)
+    again = supervise(run, ["/bin/true"])
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == supervisor.HELD
+    assert "--resume" in said
 
 
 def test_without_the_engines_byte_a_second_engine_would_get_in(run: RunFolder) -> None:
