@@ -38,6 +38,7 @@ def download(release: Release, root: Path, report: Report) -> Path:
         with _only_one(root / ".download.lock", release.title, report):
             if all((folder / name).is_file() for name in release.files):
                 return folder
+            _sweep(root, folder)
             for name, md5 in release.archives.items():
                 archive = _archive(release, root, name, md5, report)
                 _unpack(archive, release, folder)
@@ -63,6 +64,13 @@ def _only_one(path: Path, title: str, report: Report) -> Iterator[None]:
             report(f"another run is downloading {title}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _sweep(*folders: Path) -> None:
+    """Remove what killed downloads left behind; whoever holds the lock knows that nobody writes to it."""
+    for folder in folders:
+        for part in folder.glob(".*.part"):
+            part.unlink()
 
 
 def _archive(release: Release, root: Path, name: str, md5: str, report: Report) -> Path:

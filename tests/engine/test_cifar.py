@@ -306,6 +306,17 @@ def test_an_archive_copied_by_hand_needs_no_network(tmp_path: Path, files: dict[
     assert (root / "cifar-10-batches-py" / "batches.meta").is_file()
 
 
+def test_what_a_killed_download_left_is_never_taken_and_swept(
+    tmp_path: Path, files: dict[str, bytes], install: Any
+) -> None:
+    release = serve(install(files), tarball(files), tmp_path / "server")
+    root = tmp_path / "data"
+    write(root, {".cifar-10-python.tar.gz.x1.part": b"half"})
+    assert needs_download(Data(), root)
+    download(release, root, quiet)
+    assert not list(root.rglob("*.part"))
+
+
 def test_offline_names_url_sum_target_and_both_ways_out(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
     release = install(files)
     with pytest.raises(UserError) as raised:
