@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -380,6 +381,28 @@ def test_ctrl_c_here_is_130_and_a_stop_elsewhere_143(make_run: MakeRun) -> None:
     assert run_command.exit_code(view, interrupted=False) == 143
     finished = make_run("beta").view()
     assert run_command.exit_code(finished, interrupted=True) == 0
+
+
+def test_ctrl_c_takes_a_waiting_run_out_of_the_queue(make_run: MakeRun) -> None:
+    run = make_run("alpha", state="queued")
+    told: list[str] = []
+    stopping = run_command.Stopping(run, told.append)
+    assert stopping.on_signal(signal.SIGINT)
+    assert run.view().state == "stopped"
+    assert stopping.by_ctrl_c
+    assert "Ctrl-C again leaves at once" in told[0]
+
+
+def test_each_ctrl_c_is_handed_on_and_the_third_ends_only_us(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(launch, "stop", lambda run, number: sent.append(number) or True)
+    stopping = run_command.Stopping(make_run("alpha", state="running"), lambda line: None)
+    answers = [stopping.on_signal(signal.SIGTERM) for _ in range(3)]
+    assert answers == [True, True, False]
+    assert sent == [signal.SIGTERM, signal.SIGTERM]
+    assert not stopping.by_ctrl_c
 
 
 # What is checked before a folder is made.

@@ -89,7 +89,7 @@ def _hand_over(run: RunFolder, args: Namespace) -> int:
     if args.detach:
         return _tell_id(run)
     interrupts = Interrupts()
-    stopping = _Stopping(run, lambda line: print(line, file=sys.stderr, flush=True))
+    stopping = Stopping(run, lambda line: print(line, file=sys.stderr, flush=True))
     with interrupts.caught():
         view = follow(run, show.display(args, CTRL_C_STOPS), stopping.on_signal, interrupts)
     explain(run, view)
@@ -102,7 +102,7 @@ def _tell_id(run: RunFolder) -> int:
 
 
 @dataclass
-class _Stopping:
+class Stopping:
     """Hands Ctrl-C and SIGTERM to the run: one finishes the step, a second leaves at once, a third ends only us."""
 
     run: RunFolder

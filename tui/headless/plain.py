@@ -59,7 +59,8 @@ def heading(view: RunView) -> str:
 def epoch_line(record: Record, view: RunView, best: bool = False) -> str:
     """One epoch: losses to four decimals, accuracies in percent, speed, time taken and left."""
     epoch = record.get("epoch")
-    parts = [f"epoch {format_epoch(epoch)}/{format_epoch(view.epochs)}"]
+    epochs = format_epoch(view.epochs)
+    parts = [f"epoch {format_epoch(epoch):>{len(epochs)}}/{epochs}"]
     for name, label in (("train", "train"), ("val", "val"), ("test", "test")):
         loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
         if loss is not None or accuracy is not None:
