@@ -15,6 +15,7 @@ from engine import __version__
 from engine.errors import UserError
 from tui import glyphs, options
 
+EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
@@ -169,13 +170,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except UserError as error:
-        _complain(error)
+        _complain(str(error))
         return EXIT_MISTAKE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return 0
+    except OSError as error:  # a full disk, a folder that vanished: nothing that a traceback would explain better
+        _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return EXIT_FAILED
     return code
 
 
@@ -199,10 +203,10 @@ def _open_app(args: argparse.Namespace) -> int:
     return code
 
 
-def _complain(error: UserError) -> None:
+def _complain(sentence: str) -> None:
     from engine.text import clean
 
-    lines = clean(str(error), newlines=True).splitlines() or [""]
+    lines = clean(sentence, newlines=True).splitlines() or [""]
     print(f"cifar-tui: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
 
 

@@ -1,5 +1,6 @@
 """The command line: what it takes, what it refuses and with which words, and what it leaves unimported."""
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -147,3 +148,14 @@ def test_several_problems_come_one_a_line(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setattr(cli, "_dispatch", refuse)
     assert cli.main([]) == 2
     assert capsys.readouterr().err == "cifar-tui: first\nsecond\n"
+
+
+def test_trouble_with_the_system_is_a_sentence_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/x")
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    assert cli.main([]) == 1
+    assert capsys.readouterr().err == "cifar-tui: /runs/x: No space left on device\n"
