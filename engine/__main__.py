@@ -37,11 +37,23 @@ def main(arguments: list[str]) -> int:
 
             return worker.evaluate_again(Path(run))
         case [run, *flags] if not run.startswith("-") and set(flags) <= {"--resume", "--allow-inexact"}:
-            from engine import worker
-
-            return worker.main(Path(run), resume="--resume" in flags, allow_inexact="--allow-inexact" in flags)
+            return _train(Path(run), resume="--resume" in flags, allow_inexact="--allow-inexact" in flags)
     print(f"usage: python -P -m engine\n{__doc__.partition(chr(10) * 2)[2]}", file=sys.stderr)
     return 2
+
+
+def _train(run: Path, *, resume: bool, allow_inexact: bool) -> int:
+    """Hold the run before torch is imported: in those seconds a second engine could slip in."""
+    from engine.process import Lock
+    from engine.supervisor import ENGINE_BYTE
+
+    lock = Lock(run / "lock")
+    if not lock.acquire(ENGINE_BYTE):
+        print(f"run {run.name} is held by another engine; stop that one first", file=sys.stderr)
+        return 2
+    from engine import worker
+
+    return worker.main(run, resume=resume, allow_inexact=allow_inexact)
 
 
 if __name__ == "__main__":

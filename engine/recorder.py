@@ -17,6 +17,7 @@ from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 TICK_S = 0.5
 PROMISE_S = 5.0
 SPARK_POINTS = 32
+ECHO_S = 0.3
 
 
 class StopRequested(Exception):  # noqa: N818  (nothing went wrong)
@@ -40,6 +41,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._requests: deque[dict[str, Any]] = deque()
         self._signal: int | None = None
+        self._signal_at = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="recorder", daemon=True)
 
@@ -112,7 +114,10 @@ class Recorder:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signal is None:
-            self._signal = number
+            self._signal, self._signal_at = number, time.monotonic()
+            return
+        # A shutdown signals supervisor and engine together, and the supervisor passes its own on.
+        if time.monotonic() - self._signal_at < ECHO_S:
             return
         # The second signal means now: what is written stays, nothing more is computed.
         by = "ctrl-c" if number == signal.SIGINT else "signal"

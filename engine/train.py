@@ -51,6 +51,7 @@ def _log_step(training: Training, recorder: Recorder) -> Means:
     if bad_step >= 0:
         raise _diverged(training, bad_step)
     if window.images:
+        training.schedule.observe_training(window.accuracy)
         recorder.record(
             "step",
             step=training.step,

@@ -17,11 +17,15 @@ from engine.evaluate import Score
 from engine.experiment import Experiment
 from engine.losses import make_loss
 from engine.meters import Meters
+from engine.models.layers import DataInitialised
 from engine.optim.averaging import Ema, Lookahead
-from engine.optim.groups import set_learning_rate
+from engine.optim.groups import follow_schedule
 from engine.optim.sam import Sam, frozen_statistics
 from engine.options.loss import CrossEntropy, LossChoice
 from engine.schedules import make_schedule
+
+# Training images that a network may look at to choose first weights (airbench takes 5,000).
+INITIAL_IMAGES = 5_000
 
 
 class Stopwatch:
@@ -110,7 +114,10 @@ class Training:
         data, architecture = self.experiment.data, self.experiment.architecture
         model: nn.Module = architecture.resolve_builder()(architecture, data.channels, data.size, self.classes)
         model.to(memory_format=self.runtime.memory_format)
-        return model.to(self.device)
+        model.to(self.device)
+        if isinstance(model, DataInitialised):
+            model.initialise_from_data(self.normalise(self.data.train_images[:INITIAL_IMAGES]))
+        return model
 
     @property
     def finished(self) -> bool:
@@ -163,7 +170,7 @@ class Training:
         index = plan.order[position * size : (position + 1) * size]
         images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
         images = images.contiguous(memory_format=self.runtime.memory_format)
-        set_learning_rate(self.optimizer, self.schedule.learning_rate(self.step))
+        follow_schedule(self.optimizer, self.schedule, self.step)
         logits, loss = self._gradients(images, targets)
         if self.experiment.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
@@ -313,7 +320,8 @@ class Training:
         self.meters.load_state_dict(state["meters"])
         self.step = self._first_step = state["step"]
         self.epoch_index, self.position = state["epoch_index"], state["position"]
-        self.stopped_early = state["stopped_early"]
+        # A longer run that continues this one was asked for to go on.
+        self.stopped_early = state["stopped_early"] and state["config_hash"] == self.experiment.config_hash
         self._gradient_norm = state["gradient_norm"]
         self.stopwatch = Stopwatch(state["active_s"])
         self._first_active_s = state["active_s"]

@@ -17,10 +17,8 @@ from engine.data.dataset import load as load_data
 from engine.device import Runtime
 from engine.errors import UserError
 from engine.experiment import Experiment, loads
-from engine.process import Lock
 from engine.recorder import Recorder, StopRequested
 from engine.runs import RunFolder
-from engine.supervisor import ENGINE_BYTE
 from engine.test_set import evaluate_test_set
 from engine.train import DivergedError, train
 from engine.training import Training
@@ -29,12 +27,12 @@ FINISHED, FAILED, USER_ERROR = 0, 1, 2
 
 
 def main(path: Path, *, resume: bool = False, allow_inexact: bool = False) -> int:
-    """Train the run in ``path`` from its beginning or its newest good checkpoint. Returns the exit code."""
+    """Train the run in ``path``, whose lock the caller holds, from its beginning or its newest good checkpoint.
+
+    Returns the exit code.
+    """
     run = RunFolder(path)
-    lock = Lock(run.path / "lock")
-    if not lock.acquire(ENGINE_BYTE):
-        print(f"run {run.id} is held by another engine; stop that one first", file=sys.stderr)
-        return USER_ERROR
+    resume = resume or _continues_another(run)
     try:
         start, problem = (_starting_point(run) if resume else None), None
     except UserError as error:
@@ -58,6 +56,11 @@ def main(path: Path, *, resume: bool = False, allow_inexact: bool = False) -> in
             traceback.print_exc()
             return _ended(recorder, "failed", f"{type(error).__name__}: {error}".partition("\n")[0], FAILED)
     return FINISHED
+
+
+def _continues_another(run: RunFolder) -> bool:
+    """Whether this is the first attempt of a run that begins at its parent's checkpoint."""
+    return bool(run.summary().get("continues"))
 
 
 def evaluate_again(path: Path) -> int:

@@ -1,0 +1,56 @@
+"""A longer run from one that has ended: a folder of its own that begins where its parent's checkpoint stands."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import atomic, runs
+from engine.composition import Override
+from engine.errors import UserError
+from engine.experiment import loads
+from engine.runs import RunFolder
+
+# What may change without the weights, the optimiser's state or the order of the images losing their meaning.
+CHANGEABLE = (
+    "train.epochs",
+    "train.steps",
+    "train.early_stopping",
+    "train.checkpoint_every",
+    "train.log_every",
+    "name",
+)
+
+
+def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], name: str = "") -> RunFolder:
+    """A new queued run that goes on from ``parent``'s newest checkpoint, with its metrics up to there.
+
+    Raises UserError when an override changes more than length and bookkeeping, when there is no checkpoint, or when
+    nothing would be left to train.
+    """
+    for key, _ in overrides:
+        if not key.startswith(CHANGEABLE):
+            raise UserError(f"--set {key}: a resume can change {', '.join(CHANGEABLE)}; for more, start a new run")
+    before = loads(parent.config_text(), str(parent.path / "config.yaml"))
+    experiment = loads(parent.config_text(), str(parent.path / "config.yaml"), overrides)
+    if experiment.total_steps <= before.total_steps:
+        raise UserError(
+            f"run {parent.id} was for {before.total_epochs:g} epochs, {experiment.total_epochs:g} leave nothing to "
+            f"train; give more with --set train.epochs={before.total_epochs * 2:g}"
+        )
+    if atomic.read_json(parent.path / "ckpt" / "manifest.json") is None:
+        raise UserError(f"run {parent.id} has no checkpoint to continue from")
+    user = {**parent.user(), "name": name or experiment.name or parent.view().name, "archived": False}
+    user.pop("schema", None)
+    summary = {**experiment.headline(), "parent": parent.id, "continues": before.config_hash}
+    run = runs.create(root, experiment.to_yaml(), summary, user)
+    _copy(parent, run)
+    return run
+
+
+def _copy(parent: RunFolder, run: RunFolder) -> None:
+    for path in sorted((parent.path / "ckpt").iterdir()):
+        if path.suffix in {".pt", ".json"} and path.is_file() and not path.is_symlink():
+            shutil.copyfile(path, run.path / "ckpt" / path.name)
+    metrics = parent.path / "metrics.jsonl"
+    if metrics.is_file() and not metrics.is_symlink():
+        shutil.copyfile(metrics, run.path / "metrics.jsonl")
