@@ -177,8 +177,7 @@ def _dots(xs: Sequence[float], ys: Sequence[float], place: Frame) -> list[list[i
     if x.log:
         xs = [x.place(value) for value in xs]
     kept_x, kept_y = decimate.minmax(xs, ys, x.drawn, place.columns)
-    if y.log:
-        kept_y = [y.place(value) for value in kept_y]
+    kept_y = [y.place(value) for value in kept_y]
     return backend.draw(decimate.clip(kept_x, kept_y, x.drawn, y.drawn), place.columns, place.rows, x.drawn, y.drawn)
 
 
@@ -319,7 +318,7 @@ def _draw_values(grid: Grid, plot: Plot, place: Frame, palette: Palette) -> None
     """The current value of each curve in the right gutter at its height, moved where two would meet."""
     wanted: list[tuple[int, float, Curve]] = []
     for curve in plot.curves:
-        last = _last_finite(curve)
+        last = _last_drawn(curve, place)
         if curve.value and last is not None and plot.right > 1:
             level = min(max(place.y.share(last), 0.0), 1.0)
             row = place.bottom - 1 - math.floor(level * (place.rows - 1) + 0.5)
@@ -335,8 +334,8 @@ def _height(entry: tuple[int, float, Curve]) -> tuple[int, float]:
     return entry[0], entry[1]
 
 
-def _last_finite(curve: Curve) -> float | None:
-    return next((y for y in reversed(curve.ys) if math.isfinite(y)), None)
+def _last_drawn(curve: Curve, place: Frame) -> float | None:
+    return next((y for y in reversed(curve.ys) if not math.isnan(place.y.place(y))), None)
 
 
 def _apart(rows: list[int], top: int, bottom: int) -> list[int]:

@@ -7,6 +7,14 @@ from tui.plot import decimate, ticks
 from tui.plot.model import Plot, Range
 
 OUTLIERS = 0.05
+_GREATEST = 1e100  # beyond, differences overflow; no figure of a run is that large
+
+
+def drawn(value: float, log: bool) -> float:
+    """Where a value lies on a linear or logarithmic scale; NaN for what is on none (NaN, infinity, log of 0)."""
+    if not abs(value) < _GREATEST or (log and value < 1 / _GREATEST):
+        return math.nan
+    return math.log10(value) if log else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +27,8 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """The value on the scale that is drawn: itself, or its decimal logarithm (NaN where it has none)."""
-        if not self.log:
-            return value
-        return math.log10(value) if value > 0 else math.nan
+        """The value on the scale that is drawn: itself, or its decimal logarithm; NaN where it cannot be drawn."""
+        return drawn(value, self.log)
 
     @property
     def drawn(self) -> Range:
@@ -78,7 +84,7 @@ class Frame:
         return self.left + self.x.cell(value)
 
     def holds(self, x: float, y: float) -> bool:
-        return math.isfinite(x) and math.isfinite(y) and self.x.contains(x) and self.y.contains(y)
+        return self.x.contains(x) and self.y.contains(y)
 
 
 def frame(plot: Plot, width: int, height: int) -> Frame | None:
@@ -116,8 +122,7 @@ def _y_ticks(plot: Plot, x: Range, rows: int) -> ticks.YTicks:
     values = _values_in_view(plot, x)
     low, high = plot.y_range or _y_extent(plot, values)
     if plot.log_y:
-        positive = [value for value in values if value > 0]
-        low = low if low > 0 else min(positive, default=0.1)
+        low = low if low > 0 else min(values, default=0.1)
         return ticks.log_y_ticks(low, max(high, low), rows)
     return ticks.y_ticks(low, high, rows, floor=plot.floor, ceiling=plot.ceiling)
 
@@ -125,10 +130,10 @@ def _y_ticks(plot: Plot, x: Range, rows: int) -> ticks.YTicks:
 def _values_in_view(plot: Plot, x: Range) -> list[float]:
     values = [mark.y for mark in plot.marks]
     for curve in plot.curves:
-        values += [y for at, y in zip(curve.xs, curve.ys, strict=True) if x[0] <= at <= x[1] and math.isfinite(y)]
+        values += [y for at, y in zip(curve.xs, curve.ys, strict=True) if x[0] <= at <= x[1]]
         if curve.band:
-            values += [y for y in (*curve.band.low, *curve.band.high) if math.isfinite(y)]
-    return [value for value in values if math.isfinite(value)]
+            values += [*curve.band.low, *curve.band.high]
+    return [value for value in values if not math.isnan(drawn(value, plot.log_y))]
 
 
 def _y_extent(plot: Plot, values: list[float]) -> Range:

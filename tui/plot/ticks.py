@@ -143,8 +143,9 @@ def log_y_ticks(low: float, high: float, rows: int) -> YTicks:
 
 def _log_candidates(low: float, high: float, rows: int) -> Iterator[tuple[float, float, float, int, int]]:
     span = math.log10(high / low)
-    ratios = (2.0, math.sqrt(10.0), 10.0, 100.0, 1e3, 1e4, 1e6, 1e9)
     for intervals in [count for count in _INTERVALS if count < rows] or [1]:
+        # One decade more than the span needs, for a start below the lowest value.
+        ratios = (2.0, math.sqrt(10.0), *(10.0**power for power in range(1, math.ceil(span / intervals) + 2)))
         used = rows - (rows - 1) % intervals
         for ratio in ratios:
             for start in _log_starts(low, ratio):
