@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-slow test-all check bench torture clean
+.PHONY: run test test-slow test-all check bench torture schema clean
 
 run: $(READY)
 	$(BIN)/cifar-tui --run presets/quickstart.yaml
@@ -29,6 +29,9 @@ bench: $(READY)
 
 torture: $(READY)
 	$(BIN)/python -m benchmarks.torture
+
+schema: $(READY)
+	$(BIN)/python -m engine.preset_schema presets
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

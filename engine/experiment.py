@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from engine import presets, strict_yaml
-from engine.composition import Override, compose
+from engine.composition import Override, Tree, compose
 from engine.errors import UserError
 from engine.options.architecture import ArchitectureChoice
 from engine.options.augmentation import Augmentation
@@ -147,27 +147,15 @@ def source_of(text: str) -> Path:
 
 
 def _validated(document: strict_yaml.Document, source: str, overrides: Sequence[Override]) -> Experiment:
-    tree = compose(document, source, overrides)
+    return from_tree(compose(document, source, overrides))
+
+
+def from_tree(tree: Tree) -> Experiment:
+    """The experiment of a completed tree. Raises UserError that lists every problem, one a line, with its origin."""
     try:
         return Experiment.model_validate(tree.value)
     except ValidationError as error:
         raise UserError("\n".join(sentences(error, tree, Experiment))) from None
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a preset file: the experiment, with each ingredient also as a name or ``{use: NAME, …}``."""
-    schema = Experiment.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "cifar-tui experiment"
-    for kind in presets.INGREDIENTS:
-        schema["properties"][kind] = _shorthand(kind, schema["properties"][kind])
-    return schema
-
-
-def _shorthand(kind: presets.Kind, full: dict[str, Any]) -> dict[str, Any]:
-    named = {"type": "string", "anyOf": [{"enum": presets.names(kind)}, {}]}
-    use = {"type": "object", "required": ["use"], "properties": {"use": named}}
-    return {"description": full.get("description", ""), "anyOf": [named, use, full]}
 
 
 def _hash(value: dict[str, Any]) -> str:

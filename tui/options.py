@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 EXPORT_FORMATS = ("csv", "json", "md")
+SCHEMA_KINDS = ("experiment", "architecture", "augmentation", "optimizer")
 QUEUE_ACTIONS = ("show", "start", "pause", "continue")
 MAX_FPS = 30
 
@@ -187,9 +188,12 @@ LOOK = (
     Command(
         "--schema",
         "tui.commands.schema:schema",
-        "print the JSON Schema of an experiment, for editors",
+        "print the JSON Schema of an experiment, or of one kind of ingredient, for editors",
         "cifar-tui --schema > experiment.schema.json",
-        nargs=0,
+        metavar="KIND",
+        nargs="?",
+        const="experiment",
+        choices=SCHEMA_KINDS,
     ),
 )
 

@@ -1,5 +1,6 @@
 """Experiments: composed of named ingredients, overridden, refused with sentences, resolved and hashed."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 
 from engine import presets
 from engine.errors import UserError
-from engine.experiment import Experiment, json_schema, load, loads
+from engine.experiment import Experiment, load, loads
+from engine.preset_schema import KINDS, schema
 
 PRESET = """\
 architecture: {family: resnet, stem: 8, channels: [8], blocks: [1], pool: 0, head: []}
@@ -109,7 +111,7 @@ REFUSED = [
     (changed(PRESET, "name: shapes", "name: cifar11"), r':7: data.name: found "cifar11"; .* did you mean "cifar1'),
     (
         changed(PRESET, "channels: [8]", "channels: [8, 16]"),
-        r":1: architecture: blocks has 1 entries and channels has 2",
+        r":1: architecture: blocks has length 1 and channels has length 2",
     ),
     (
         changed(PRESET, "patience: 5", "patience: -1"),
@@ -177,16 +179,16 @@ def test_hashes_ignore_labels_and_the_group_ignores_the_seed() -> None:
 
 
 def test_the_schema_knows_every_key_and_the_short_forms() -> None:
-    schema = json_schema()
-    assert set(schema["properties"]) == set(Experiment.model_fields)
-    forms = schema["properties"]["optimizer"]["anyOf"]
+    described = schema()
+    assert set(described["properties"]) == set(Experiment.model_fields)
+    forms = described["properties"]["optimizer"]["anyOf"]
     assert forms[0]["type"] == "string"
     assert "adamw_amsgrad" in forms[0]["anyOf"][0]["enum"]
     assert forms[1]["required"] == ["use"]
 
 
 def test_every_option_has_a_sentence_of_help() -> None:
-    definitions = json_schema()["$defs"]
+    definitions = schema()["$defs"]
     bare = [
         f"{name}.{key}"
         for name, definition in definitions.items()
@@ -194,3 +196,17 @@ def test_every_option_has_a_sentence_of_help() -> None:
         if not field.get("description") and "const" not in field
     ]
     assert bare == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schemas_beside_the_presets_are_those_of_the_code(kind: presets.Kind) -> None:
+    written = Path(presets.__file__).parent.parent / "presets" / "schema" / f"{kind}.json"
+    assert json.loads(written.read_text()) == json.loads(json.dumps(schema(kind))), "run: make schema"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_preset_points_its_editor_at_the_schema(kind: presets.Kind) -> None:
+    folder = "" if kind == "experiment" else "../"
+    for preset in presets.catalogue(kind):
+        first = preset.path.read_text().partition("\n")[0]
+        assert first == f"# yaml-language-server: $schema={folder}schema/{kind}.json", preset.path

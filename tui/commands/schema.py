@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import get_args
 
-from engine import experiment, presets
+from engine import preset_schema, presets
 from engine.text import clean
 from tui.strict_json import to_line
 from tui.table import Column, render
@@ -13,7 +13,7 @@ from tui.table import Column, render
 
 def schema(args: Namespace) -> int:
     """``--schema``"""
-    print(json.dumps(experiment.json_schema(), indent=2))
+    print(json.dumps(preset_schema.schema(args.schema), indent=2))
     return 0
 
 
