@@ -1,0 +1,249 @@
+"""The terminal application: one Textual app over the runs folder. Leaving it, however abruptly, touches no run."""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Literal
+
+from textual.app import App
+from textual.binding import Binding
+from textual.screen import Screen
+
+from engine import runs
+from engine.errors import UserError
+from tui import glyphs, keys, settings, theme
+from tui.chrome import Kind
+from tui.keys import Keymap
+from tui.screens.base import BaseScreen
+from tui.services import Changed, Services
+from tui.settings import Settings
+from tui.theme import Depth, Palette, Shade
+
+Page = Literal["runs", "new", "queue"]
+
+FPS, LITE_FPS = 4.0, 2.0
+LOG_BYTES = 1 << 20
+
+
+class CifarApp(App[int], inherit_bindings=False):
+    """The app. Screens reach it as `self.app`.
+
+    `goto`, `open_run`, `open_log`, `open_results`, `open_compare` and `new_from` move between screens; the modules of
+    screens are imported when first needed.
+    """
+
+    TITLE = "cifar-tui"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS = [Binding("ctrl+c", "interrupt", show=False, priority=True, system=True)]  # noqa: RUF012
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        keymap: Keymap = keys.DEFAULT,
+        remembered: Settings | None = None,
+        depth: Depth = "truecolor",
+        fps: float | None = None,
+        lite: bool = False,
+    ) -> None:
+        super().__init__()
+        self.keymap = keymap
+        self.settings = remembered or Settings(None)
+        self.lite = lite
+        self.fps = fps or (LITE_FPS if lite else FPS)
+        self.log_path = settings.log_file(os.environ)
+        self._depth: Depth = "16" if lite and depth != "none" else depth
+        self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
+        self.services = Services(root, self._poke, self._say_from_thread)
+        self.animation_level = "none"
+        self._start = ExitStack()
+        for shade in ("dark", "light"):
+            self.register_theme(theme.textual_theme(self._palette_of(shade)))
+        self.theme = theme.theme_name(self.palette)
+        self.set_keymap(keymap.textual_keymap())
+
+    @property
+    def root(self) -> Path:
+        """The runs folder."""
+        return self.services.root
+
+    def _palette_of(self, shade: str) -> Palette:
+        chosen: Shade = "light" if shade == "light" else "dark"
+        return theme.palette(chosen, self._depth)
+
+    def _poke(self) -> None:
+        self.post_message(Changed())
+
+    def _say_from_thread(self, text: str) -> None:
+        self.call_from_thread(self.say, text, "bad", glyphs.active().state("failed"))
+
+    # Starting and ending.
+
+    def get_default_screen(self) -> Screen[None]:
+        return self._home()
+
+    def _home(self) -> BaseScreen:
+        if runs.run_names(self.root):
+            return _screen("runs", "RunsScreen")
+        return _screen("empty", "EmptyScreen")
+
+    def on_load(self) -> None:
+        # Until all is mounted nothing is painted: the first screen is sent once, not seven times.
+        self._start.enter_context(self.batch_update())
+        self.services.start()
+
+    def on_ready(self) -> None:
+        self._start.close()
+        self.set_interval(60, self._poke, name="ages")
+
+    def on_unmount(self) -> None:
+        self.services.stop()
+
+    def leave(self, code: int = 0) -> None:
+        """End the app. Runs go on."""
+        self.exit(code)
+
+    def action_interrupt(self) -> None:
+        self.say(f"{self.keymap.shown('quit', 'runs')} quits; runs go on")
+
+    # What happened.
+
+    def on_changed(self, message: Changed) -> None:
+        self.services.update_colours()
+        self._choose_home()
+        if isinstance(self.screen, BaseScreen):
+            self.screen.changed()
+
+    def _choose_home(self) -> None:
+        """The first-run screen gives way to the table once there is a run, and the other way round."""
+        listing, home = self.services.listing, self.screen_stack[0]
+        if len(self.screen_stack) != 1 or not listing.complete or not isinstance(home, BaseScreen):
+            return
+        if bool(listing.runs) != (home.scope == "runs") and not listing.problem:
+            self.switch_screen(_screen("runs", "RunsScreen") if listing.runs else _screen("empty", "EmptyScreen"))
+
+    def say(self, text: str, kind: Kind = "said", glyph: str = "") -> None:
+        """Say a sentence on the topmost screen that has a line for it."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, BaseScreen):
+                screen.say(text, kind, glyph)
+                return
+
+    # Moving between screens.
+
+    def goto(self, page: Page) -> None:
+        """Go to one of the three pages, leaving what was open above it."""
+        self._go_home()
+        if page == "new":
+            self.new_from(None)
+        elif page == "queue":
+            self.push_screen(_screen("queue", "QueueScreen"))
+
+    def open_run(self, run_id: str) -> None:
+        """Open a run, live or past."""
+        self.push_screen(_screen("run", "RunScreen", run_id))
+
+    def open_log(self, run_id: str) -> None:
+        """Open a run's log in full."""
+        self.push_screen(_screen("log", "LogScreen", run_id))
+
+    def open_results(self, run_id: str) -> None:
+        """Open a run's test results."""
+        self.push_screen(_screen("results", "ResultsScreen", run_id))
+
+    def open_compare(self, run_ids: Sequence[str]) -> None:
+        """Compare runs; the first is the baseline."""
+        self.push_screen(_screen("compare", "CompareScreen", tuple(run_ids)))
+
+    def new_from(self, run_id: str | None) -> None:
+        """Open New run, prefilled with a run's configuration or (None) with what it starts with."""
+        self.push_screen(_screen("new", "NewScreen", run_id))
+
+    def open_help(self) -> None:
+        screen = self.screen
+        if isinstance(screen, BaseScreen):
+            self.push_screen(import_module("tui.screens.help").HelpOverlay(screen.scope))
+
+    def open_palette(self) -> None:
+        screen = self.screen
+        if isinstance(screen, BaseScreen):
+            self.push_screen(import_module("tui.palette").PaletteOverlay(screen))
+
+    def back(self) -> None:
+        """Close the screen on top, unless it is the first."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def _go_home(self) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def open_folder(self, root: Path) -> None:
+        """Show the runs of another folder."""
+        self._go_home()
+        self.services.open_folder(root)
+
+    def toggle_theme(self) -> None:
+        """Dark to light and back, remembered."""
+        shade = "light" if self.palette.dark else "dark"
+        self.palette = self._palette_of(shade)
+        self.theme = theme.theme_name(self.palette)
+        self.settings.put(theme=shade)
+        if isinstance(self.screen, BaseScreen):
+            self.screen.use_palette()
+
+    async def run_action(self, action: object, default_namespace: object = None, namespaces: object = None) -> bool:
+        """Run an action; a mistake in it is said, and the app lives on."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)  # type: ignore[arg-type]
+        except Exception as error:
+            screen = self.screen
+            if not isinstance(screen, BaseScreen) or (self.is_headless and not isinstance(error, UserError)):
+                raise
+            screen.complain(error)
+            return True
+
+
+def _screen(module: str, name: str, *arguments: object) -> BaseScreen:
+    """A screen by its module and class, imported now."""
+    screen: BaseScreen = getattr(import_module(f"tui.screens.{module}"), name)(*arguments)
+    return screen
+
+
+def run(*, runs: Path | None, data: Path | None, fps: float | None, lite: bool, ascii_only: bool) -> int:
+    """Open the app on a runs folder (None: where they usually are); returns the exit code. Raises UserError."""
+    root = _runs_root(runs)
+    if data is not None:
+        os.environ["CIFAR_TUI_DATA"] = str(data.expanduser().absolute())
+    glyphs.choose(utf8=not ascii_only and glyphs.terminal_is_utf8(os.environ))
+    keymap = keys.load(keys.user_file(os.environ))
+    remembered = Settings(settings.settings_file(os.environ))
+    _log_to(settings.log_file(os.environ))
+    depth = theme.terminal_depth(os.environ)
+    app = CifarApp(root, keymap=keymap, remembered=remembered, depth=depth, fps=fps, lite=lite)
+    code = app.run(mouse=True) or 0
+    return code or app.return_code or 0
+
+
+def _runs_root(explicit: Path | None) -> Path:
+    root = runs.runs_root(explicit)
+    if explicit is not None and root.exists() and not root.is_dir():
+        raise UserError(f"--runs: {root} is not a folder")
+    return root
+
+
+def _log_to(path: Path) -> None:
+    """What goes wrong is written to a file of at most two megabytes, where it can be."""
+    log = logging.getLogger("cifar-tui")
+    log.propagate = False
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, delay=True)
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)

@@ -1,0 +1,1 @@
+"""The screens: layout and keys. What they show is computed by plain functions elsewhere."""
