@@ -10,7 +10,10 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui import partial_update
 from tui.grid import Grid, changed_spans
+
+partial_update.install()
 
 # Beyond this many spans a redraw of the whole rectangle is cheaper to work out, and hardly longer.
 _MOST_SPANS = 400

@@ -140,3 +140,14 @@ async def test_nothing_is_left_of_a_longer_line() -> None:
         app.header.show(replace(Header(), crumbs=("Runs",)))
         await pilot.pause()
         assert line(app, 0).rstrip() == " cifar-tui  Runs"
+
+
+async def test_a_small_change_sends_few_bytes() -> None:
+    app = Shown()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        app.view.show(plot(103))
+        app.screen._compositor.update_widgets({app.view})
+        update = app.screen._compositor.render_partial_update()
+        assert update is not None
+        assert len(update.render_segments(app.console)) < 500
