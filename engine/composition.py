@@ -14,6 +14,15 @@ Override = tuple[str, str]
 DISCRIMINATORS = ("family", "algorithm", "kind", "op")
 
 
+@dataclass(frozen=True)
+class Change:
+    """A value put in place of whatever stands at a dotted key; ``origin`` is where it was written."""
+
+    key: str
+    value: Any
+    origin: str
+
+
 @dataclass
 class Tree:
     """A plain YAML tree and, for every key in it, where it came from (``file:line`` or the override)."""
@@ -33,12 +42,22 @@ def compose(document: strict_yaml.Document, source: str, overrides: Sequence[Ove
 
     Raises UserError with one line a problem when a named ingredient does not exist or an override cannot be applied.
     """
+    changes = [Change(key, _parse_override(key, text), f"--set {key}") for key, text in overrides]
+    return completed(read_tree(document, source), changes)
+
+
+def read_tree(document: strict_yaml.Document, source: str) -> Tree:
+    """A preset as it is written, with nothing filled in. Raises UserError unless it is a mapping."""
     if not isinstance(document.value, dict):
         raise UserError(f"{source}: found {_kind(document.value)}; a preset is a mapping of keys to values")
-    tree = Tree(document.value, _origins(document, source))
-    parsed = [(key, _parse_override(key, text)) for key, text in overrides]
-    for key, value in parsed:
-        _override(tree, key, value)
+    return Tree(document.value, _origins(document, source))
+
+
+def completed(written: Tree, changes: Sequence[Change] = ()) -> Tree:
+    """``written`` with the changes made in order and its ingredients filled in; raises as ``compose`` does."""
+    tree = Tree(written.value, dict(written.origins))
+    for change in changes:
+        _override(tree, change)
     problems = []
     for kind in presets.INGREDIENTS:
         try:
@@ -90,15 +109,15 @@ def _other_family(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return any(key in new and new[key] != old.get(key) for key in DISCRIMINATORS)
 
 
-def _override(tree: Tree, key: str, value: Any) -> None:
-    steps: KeyPath = tuple(key.split("."))
+def _override(tree: Tree, change: Change) -> None:
+    steps: KeyPath = tuple(change.key.split("."))
     if not all(steps):
-        raise UserError(f"--set {key}: an empty part in the key; write for example optimizer.lr=0.01")
-    tree.value = _replaced(tree.value, steps, value, f"--set {key}")
+        raise UserError(f"{change.origin}: an empty part in the key; write for example optimizer.lr=0.01")
+    tree.value = _replaced(tree.value, steps, change.value, change.origin)
     below = [path for path in tree.origins if path[: len(steps)] == steps]
     for path in below:
         del tree.origins[path]
-    tree.origins[steps] = f"--set {key}"
+    tree.origins[steps] = change.origin
 
 
 def _replaced(node: Any, steps: KeyPath, value: Any, where: str) -> Any:

@@ -39,9 +39,14 @@ class Train(Options):
 
 
 class Published(Options):
-    """The figure somebody published for this experiment, set beside ours."""
+    """The figures somebody published for this experiment, set beside ours."""
 
     test_accuracy: float | None = option(None, "Test accuracy.", "%", ge=0, le=100)
+    checkpoint: Literal["best", "last"] = option("best", "Which of our checkpoints the test accuracy is compared with.")
+    validation_accuracy: float | None = option(None, "Validation accuracy.", "%", ge=0, le=100)
+    train_accuracy: float | None = option(None, "Training accuracy.", "%", ge=0, le=100)
+    epochs: float | None = option(None, "Epochs trained.", "epochs", ge=0)
     parameters: int | None = option(None, "Parameters.", ge=0)
-    source: str = option("", "Where the figure stands.", max_length=200)
-    note: str = option("", "What is known about it: how it was chosen, whether it is a slip.", max_length=2000)
+    macs: int | None = option(None, "Multiply-accumulates of one image.", ge=0)
+    source: str = option("", "Where the figures stand.", max_length=200)
+    note: str = option("", "What is known about them: how they were chosen, whether one is a slip.", max_length=2000)
