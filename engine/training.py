@@ -15,11 +15,12 @@ from engine.device import Runtime
 from engine.early_stopping import EarlyStopping
 from engine.evaluate import Score
 from engine.experiment import Experiment
+from engine.graph import GraphedStep, optimizer_tensors
 from engine.losses import make_loss
 from engine.meters import Meters
 from engine.models.layers import DataInitialised
 from engine.optim.averaging import Ema, Lookahead
-from engine.optim.groups import follow_schedule
+from engine.optim.groups import can_capture, follow_schedule, learning_rates
 from engine.optim.sam import Sam, frozen_statistics
 from engine.options.loss import CrossEntropy, LossChoice
 from engine.schedules import make_schedule
@@ -101,6 +102,7 @@ class Training:
         stopping = experiment.train.early_stopping
         self.stopping = EarlyStopping(stopping) if stopping else None
         self.meters = Meters(self.device)
+        self.graphed: GraphedStep | None = None
         self.stopwatch = Stopwatch()
         self.best: State | None = None
         self.step = self.epoch_index = self.position = 0
@@ -167,22 +169,48 @@ class Training:
     def take_step(self, plan: EpochPlan, position: int) -> None:
         """One batch: gather and augment, forward, backward, update. Nothing comes back to the host."""
         size = self.experiment.train.batch_size
-        index = plan.order[position * size : (position + 1) * size]
-        images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
-        images = images.contiguous(memory_format=self.runtime.memory_format)
-        follow_schedule(self.optimizer, self.schedule, self.step)
-        logits, loss = self._gradients(images, targets)
-        if self.experiment.optimizer.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
-        self.optimizer.step()
+        whole = (position + 1) * size <= len(plan.order)
+        if self.graphed is not None and whole:
+            self.graphed(plan, position, self.step, learning_rates(self.optimizer, self.schedule, self.step))
+        else:
+            follow_schedule(self.optimizer, self.schedule, self.step)
+            self.advance(plan.order[position * size : (position + 1) * size], plan, self.step)
         if self.lookahead:
             self.lookahead.update(self.model, self.step)
         if self.ema:
             self.ema.update(self.model, self.step)
-        hits = (logits.argmax(1) == self.data.train_labels[index]).sum()
-        self.meters.update(loss, hits, len(index), self.step)
         self.step += 1
         self.position += 1
+
+    def advance(self, index: Tensor, plan: EpochPlan, step: Tensor | int) -> None:
+        """The device's share of one step on the images at ``index`` (n,): all of it can be captured in a graph."""
+        images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
+        images = images.contiguous(memory_format=self.runtime.memory_format)
+        logits, loss = self._gradients(images, targets)
+        if self.experiment.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
+        self.optimizer.step()
+        hits = (logits.argmax(1) == self.data.train_labels[index]).sum()
+        self.meters.update(loss, hits, len(index), step)
+
+    def device_state(self) -> Iterator[Tensor]:
+        """Every tensor that ``advance`` changes in place; the optimiser's last, since they come with its first step."""
+        yield from self.model.state_dict().values()
+        yield from self.meters.state_dict().values()
+        yield from optimizer_tensors(self.optimizer)
+
+    def capture(self) -> str:
+        """Capture the step where the runtime says so; returns why it could not be, or nothing."""
+        size = self.experiment.train.batch_size
+        if not self.runtime.graph or len(self.data.train_images) < size:
+            return ""
+        if not can_capture(self.optimizer):
+            return "this optimiser reads its state on the host"
+        try:
+            self.graphed = GraphedStep(self, self.draw_epoch(), size)
+        except RuntimeError as error:
+            return str(error).partition("\n")[0]
+        return ""
 
     def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the loss, with SAM those at the worst weights nearby; logits and loss of the first pass."""

@@ -102,6 +102,10 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     if start is not None:
         training.load_state_dict(start.state, start.best)
         _say(f"resumed at step {training.step}, epoch {training.epoch:.2f}")
+    recorder.write_summary(phase="compiling" if runtime.compile or runtime.graph else "building")
+    problem = training.capture()
+    if problem:
+        _say(f"the step is not captured in a graph: {problem}; training goes on step by step")
     checkpointer = Checkpointer(run.path / "ckpt")
     try:
         train(training, recorder, checkpointer)

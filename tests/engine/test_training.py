@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from engine import checkpoint, device
+from engine.augment import EpochPlan
 from engine.data.dataset import Dataset
 from engine.experiment import Experiment, loads
+from engine.graph import DeviceStep
 from engine.recorder import StopRequested
 from engine.train import DivergedError, train
 from engine.training import Training
@@ -215,3 +217,51 @@ def test_every_way_to_step_resumes_exactly(overrides: list[tuple[str, str]], dat
         finish(fresh(settings, data), Notes(8), tmp_path / "broken")
     continued, _ = resumed(settings, data, tmp_path / "broken")
     assert same(unbroken, continued)
+
+
+STEPS_OF_THE_DEVICE = [
+    "{algorithm: sgd, lr: 0.05, nesterov: true, weight_decay: 5e-4, schedule: {kind: cosine}}",
+    "{algorithm: adamw, lr: 1e-3, amsgrad: true, warmup: {steps: 3}, clip_norm: 1.0}",
+    "{algorithm: muon, lr: 0.02, precision: fp32, schedule: {kind: linear}}",
+    "{algorithm: sgd, lr: 0.05, schedule: {kind: plateau, patience: 0}}",
+]
+
+
+class OnDevice:
+    """What a captured graph replays, run without capture: the CPU has none."""
+
+    def __init__(self, training: Training) -> None:
+        self._step = DeviceStep(training, training.draw_epoch(), training.experiment.train.batch_size)
+
+    def __call__(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
+        self._step.point_at(plan, position, step, rates)
+        self._step.run()
+
+
+@pytest.mark.parametrize("optimizer", STEPS_OF_THE_DEVICE)
+def test_the_step_that_reads_all_from_the_device_is_the_plain_step(
+    optimizer: str, data: Dataset, tmp_path: Path
+) -> None:
+    settings = experiment(("optimizer", optimizer))
+    plain, plain_notes = whole_run(settings, data, tmp_path / "plain")
+    training, notes = fresh(settings, data), Notes()
+    training.graphed = OnDevice(training)  # type: ignore[assignment]
+    finish(training, notes, tmp_path / "device")
+    one, other = everything(plain), everything(training)
+    # A learning rate that is a tensor is float32, a number is float64.
+    assert all(torch.allclose(tensor, other[name], rtol=1e-4, atol=1e-5) for name, tensor in one.items())
+    losses = [(a["loss"], b["loss"]) for a, b in zip(plain_notes.records, notes.records, strict=True) if "loss" in a]
+    assert losses
+    assert all(a == pytest.approx(b, rel=1e-4) for a, b in losses)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("optimizer", STEPS_OF_THE_DEVICE)
+def test_a_captured_step_trains_as_the_plain_one(optimizer: str, data: Dataset, tmp_path: Path) -> None:
+    on_gpu = [("train.device", "cuda"), ("train.deterministic", "false")]
+    plain, _ = whole_run(experiment(("optimizer", optimizer), *on_gpu, ("train.graph", "off")), data, tmp_path / "a")
+    training = fresh(experiment(("optimizer", optimizer), *on_gpu, ("train.graph", "on")), data)
+    assert training.capture() == ""
+    finish(training, Notes(), tmp_path / "b")
+    one, other = everything(plain), everything(training)
+    assert all(torch.allclose(t.float(), other[name].float(), rtol=1e-2, atol=1e-3) for name, t in one.items())

@@ -1,0 +1,133 @@
+"""One CUDA graph of the whole training step, so that the host issues a single launch where it issued hundreds.
+
+Inside: choose the batch by a counter on the device, augment, forward, backward, optimiser with its learning rates read
+from a table, meters. Outside stay what depends on Python numbers of the step: averages of weights, lookahead, and
+learning rates that follow a metric. After "CUDA graphs" in the PyTorch manual, section "Whole-network capture".
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from engine.augment import EpochPlan
+from engine.optim.composite import Composite
+from engine.optim.groups import learning_rate_table, set_learning_rates, use_tensor_learning_rates
+from engine.schedules import Schedule
+
+WARMUP_STEPS = 3
+
+
+class Stepping(Protocol):
+    """What the graph needs of a training."""
+
+    device: torch.device
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+
+    def advance(self, index: Tensor, plan: EpochPlan, step: Tensor | int) -> None:
+        """The device's share of one step."""
+
+    def device_state(self) -> Iterator[Tensor]:
+        """Every tensor that a step changes in place."""
+
+
+class DeviceStep:
+    """A step whose every input lies on the device: the batch's position, the step's number, the learning rates.
+
+    Called without capture it is the plain step with other bookkeeping, which is how a test holds it to its counterpart.
+    """
+
+    def __init__(self, training: Stepping, plan: EpochPlan, batch_size: int) -> None:
+        self._training = training
+        self._plan = EpochPlan(plan.order.clone(), tuple({k: v.clone() for k, v in d.items()} for d in plan.draws))
+        self._source: EpochPlan | None = None
+        self._size = batch_size
+        self._offsets = torch.arange(batch_size, device=training.device)
+        self._position = torch.zeros((), dtype=torch.int64, device=training.device)
+        self._step = torch.zeros((), dtype=torch.int64, device=training.device)
+        self._expected = (0, 0)
+        use_tensor_learning_rates(training.optimizer, training.device)
+        self._table = learning_rate_table(training.optimizer, training.schedule, training.device)
+
+    def point_at(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
+        """Say which step comes next; costs nothing while steps follow one another."""
+        if plan is not self._source:
+            self._plan.copy_(plan)
+            self._source = plan
+        if (position, step) != self._expected:
+            self._position.fill_(position)
+            self._step.fill_(step)
+        if self._table is None:
+            set_learning_rates(self._training.optimizer, rates)
+        self._expected = (position + 1, step + 1)
+
+    def run(self) -> None:
+        """The step itself, and the counters moved on."""
+        if self._table is not None:
+            set_learning_rates(self._training.optimizer, self._table.index_select(0, self._step[None])[0])
+        index = self._plan.order.index_select(0, self._position * self._size + self._offsets)
+        self._training.advance(index, self._plan, self._step)
+        self._position += 1
+        self._step += 1
+
+
+class GraphedStep:
+    """A ``DeviceStep`` captured once and replayed. Raises RuntimeError when the step cannot be captured."""
+
+    def __init__(self, training: Stepping, plan: EpochPlan, batch_size: int) -> None:
+        self._step = DeviceStep(training, plan, batch_size)
+        self._graph = torch.cuda.CUDAGraph()
+        self._capture(training, plan)
+
+    def __call__(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
+        """Take the step at ``position`` of ``plan``."""
+        self._step.point_at(plan, position, step, rates)
+        self._graph.replay()
+
+    def _capture(self, training: Stepping, plan: EpochPlan) -> None:
+        generator = torch.cuda.get_rng_state(training.device)
+        kept = [tensor.clone() for tensor in training.device_state()]
+        first_time = not list(optimizer_tensors(training.optimizer))
+        self._step.point_at(plan, 0, 0, [0.0] * len(training.optimizer.param_groups))
+        stream = torch.cuda.Stream(training.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(training.device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARMUP_STEPS):
+                self._step.run()
+        torch.cuda.current_stream(training.device).wait_stream(stream)
+        training.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(self._graph):
+            self._step.run()
+        _restore(training, kept, first_time)
+        torch.cuda.set_rng_state(generator, training.device)
+
+
+def _restore(training: Stepping, kept: list[Tensor], first_time: bool) -> None:
+    """Put weights, statistics, meters and the optimiser back to where they were before the warm-up, in place.
+
+    An optimiser that had taken no step yet had no state; zeros in it are the same to every optimiser we capture.
+    """
+    if first_time:
+        for tensor in optimizer_tensors(training.optimizer):
+            tensor.zero_()
+    for tensor, before in zip(training.device_state(), kept, strict=False):
+        tensor.copy_(before)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _tensors(entry)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> Iterator[Tensor]:
+    """Every tensor of an optimiser's state, or of all its members' states, in a fixed order."""
+    members = optimizer.optimizers if isinstance(optimizer, Composite) else [optimizer]
+    for member in members:
+        yield from _tensors(dict(member.state))
