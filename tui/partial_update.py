@@ -2,8 +2,8 @@
 
 Textual 8 answers a partial refresh by sending each line from the left edge of its widget to the end of the changed
 span, and so for every span of a line anew: for a point appended to a plot of 100x30 2.7 kB instead of 0.25 kB, for
-curves that move 44 kB instead of 11 kB (`benchmarks/terminal_plot.py`). The update below crops at both ends. `install` puts it
-in the place of Textual's own, and does nothing if Textual no longer has that.
+curves that move 44 kB instead of 11 kB (`benchmarks/terminal_plot.py`). The update below crops at both ends. `install`
+puts it in the place of Textual's own, and does nothing if Textual no longer has that.
 """
 
 from rich.console import Console

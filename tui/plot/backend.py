@@ -39,18 +39,20 @@ def draw(
     figure.yaxes(False, False)
     figure.xfrequency(0)
     figure.yfrequency(0)
-    figure.xlim(*_widened(x, dots_between=2 * (columns - 1), by=0.5))
-    figure.ylim(*_widened(y, dots_between=4 * (rows - 1), by=1.5))
+    # In dots: plotext rounds to decimals, which very large or very small values would not survive.
+    dots_across, dots_up = 2 * (columns - 1), 4 * (rows - 1)
+    figure.xlim(-0.5, dots_across + 0.5)
+    figure.ylim(-1.5, dots_up + 1.5)
     for xs, ys in polylines:
-        figure.plot(list(xs), list(ys), marker="braille")
+        figure.plot(_scaled(xs, x, dots_across), _scaled(ys, y, dots_up), marker="braille")
     lines = figure.uncolorize(figure.build()).split("\n")
     return [_bits(lines[row] if row < len(lines) else "", columns) for row in range(rows)]
 
 
-def _widened(limits: tuple[float, float], dots_between: int, by: float) -> tuple[float, float]:
+def _scaled(values: Sequence[float], limits: tuple[float, float], dots: int) -> list[float]:
     low, high = limits
-    margin = by * (high - low) / dots_between if dots_between else (high - low) / 2
-    return low - margin, high + margin
+    extent = high - low
+    return [(value - low) / extent * dots if extent > 0 else 0.0 for value in values]
 
 
 def _bits(line: str, columns: int) -> list[int]:

@@ -99,6 +99,8 @@ def _legend_of(plot: Plot, curve: Curve, palette: Palette, at: float | None, lon
         parts.append((f" {name}", palette.style(curve.legend_role)))
     if at is not None:
         value = value_at(curve, at)
+        if value is not None and curve.reading is not None:
+            value = curve.reading
         text = format.unknown() if value is None else plot.form(value)
         parts.append((f" {text}", curve.style + BOLD))
     return parts
@@ -175,7 +177,8 @@ def _draw_line(
 def _dots(xs: Sequence[float], ys: Sequence[float], place: Frame) -> list[list[int]]:
     x, y = place.x, place.y
     if x.log:
-        xs = [x.place(value) for value in xs]
+        placed = [(x.place(at), value) for at, value in zip(xs, ys, strict=True) if not math.isnan(x.place(at))]
+        xs, ys = [at for at, _ in placed], [value for _, value in placed]
     kept_x, kept_y = decimate.minmax(xs, ys, x.drawn, place.columns)
     kept_y = [y.place(value) for value in kept_y]
     return backend.draw(decimate.clip(kept_x, kept_y, x.drawn, y.drawn), place.columns, place.rows, x.drawn, y.drawn)
