@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     for title, commands in (
         ("train", options.TRAIN),
         ("look", options.LOOK),
+        ("analyse", options.ANALYSE),
         ("manage", options.MANAGE),
     ):
         group = parser.add_argument_group(title)

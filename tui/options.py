@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 EXPORT_FORMATS = ("csv", "json", "md")
+CHECKPOINTS = ("best", "last")
+GRADCAM_METHODS = ("gradcam", "gradcam++", "gradcam++-package")
+PRUNE_ORDERS = ("path", "magnitude")
 SCHEMA_KINDS = ("experiment", "architecture", "augmentation", "optimizer")
 QUEUE_ACTIONS = ("show", "start", "pause", "continue")
 MAX_FPS = 30
@@ -23,7 +26,7 @@ class Command:
     example: str
     modifiers: tuple[str, ...] = ()
     metavar: str | tuple[str, ...] | None = None
-    nargs: int | Literal["?"] | None = None
+    nargs: int | Literal["?", "+"] | None = None
     const: str | None = None
     choices: tuple[str, ...] | None = None
 
@@ -222,7 +225,43 @@ MANAGE = (
     ),
 )
 
-COMMANDS = (*TRAIN, *LOOK, *MANAGE)
+ANALYSE = (
+    Command(
+        "--figure",
+        "tui.commands.analyse:figure",
+        "draw a run's course, or several runs against each other, as PNG or SVG",
+        "cifar-tui --figure best_5m last --output compared.svg",
+        modifiers=("--kind", "--checkpoint", "--output", "--json"),
+        metavar="RUN",
+        nargs="+",
+    ),
+    Command(
+        "--gradcam",
+        "tui.commands.analyse:gradcam",
+        "show what a run's network looked at in test images: heat maps by Grad-CAM, written as PNG and JSON",
+        "cifar-tui --gradcam last --images cat --count 4",
+        modifiers=("--images", "--count", "--layer", "--explain", "--method", "--checkpoint", "--data", "--json"),
+        metavar="RUN",
+    ),
+    Command(
+        "--prune",
+        "tui.commands.analyse:prune",
+        "accuracy against sparsity: filters taken out by their order of entry or size; really smaller networks",
+        "cifar-tui --prune last --ratios 0,20,40,60,80",
+        modifiers=("--order", "--ratios", "--layers", "--finetune", "--beside", "--device", "--data", "--json"),
+        metavar="RUN",
+    ),
+    Command(
+        "--bn-study",
+        "tui.commands.analyse:bn_study",
+        "a VGG with and without BatchNorm: loss landscape, gradient change, smoothness; goes on where it stopped",
+        "cifar-tui --bn-study bn_study --set train.epochs=2 --set study.every=20",
+        modifiers=("--set", "--device", "--data", "--json"),
+        metavar="PRESET",
+    ),
+)
+
+COMMANDS = (*TRAIN, *LOOK, *ANALYSE, *MANAGE)
 
 MODIFIERS = (
     Modifier(
@@ -273,6 +312,74 @@ MODIFIERS = (
         "cifar-tui --export last --output report.md",
         metavar="FILE",
         type=Path,
+    ),
+    Modifier(
+        "--kind",
+        "process, comparison, confusion, reliability, or the name of a recorded series",
+        "cifar-tui --figure last --kind confusion",
+        metavar="KIND",
+    ),
+    Modifier(
+        "--checkpoint",
+        "best or last; without it best where there is one",
+        "cifar-tui --gradcam last --checkpoint last",
+        metavar="WHICH",
+        choices=CHECKPOINTS,
+    ),
+    Modifier(
+        "--images",
+        "test images: numbers such as 3,16, the name of a class, or worst for the most confident mistakes",
+        "cifar-tui --gradcam last --images 3,16",
+        metavar="WHICH",
+    ),
+    Modifier("--count", "how many of them", "cifar-tui --gradcam last --images worst --count 4", "N", type=_natural),
+    Modifier(
+        "--layer",
+        "the layer whose maps are weighed, by its name; without it the last before pooling",
+        "cifar-tui --gradcam last --layer stage2",
+        metavar="NAME",
+    ),
+    Modifier(
+        "--explain",
+        "the class that is explained: its name, or label for the true one; without it the predicted one",
+        "cifar-tui --gradcam last --explain label",
+        metavar="CLASS",
+    ),
+    Modifier(
+        "--method",
+        "gradcam, gradcam++, or gradcam++-package, whose denominator is not the paper's",
+        "cifar-tui --gradcam last --method gradcam++",
+        metavar="METHOD",
+        choices=GRADCAM_METHODS,
+    ),
+    Modifier(
+        "--order",
+        "path takes out first what entered last (DessiLBI), magnitude what is smallest; path where there is one",
+        "cifar-tui --prune last --order magnitude",
+        metavar="ORDER",
+        choices=PRUNE_ORDERS,
+    ),
+    Modifier(
+        "--ratios", "parts of each layer to take out, in percent", "cifar-tui --prune last --ratios 0,50,80", "LIST"
+    ),
+    Modifier(
+        "--layers",
+        "a pattern in the names of the weights that are pruned; without it all convolutions",
+        "cifar-tui --prune last --layers conv3",
+        metavar="PATTERN",
+    ),
+    Modifier(
+        "--finetune",
+        "epochs of SGD after pruning, in which what is out stays out",
+        "cifar-tui --prune last --finetune 2",
+        metavar="EPOCHS",
+        type=_natural,
+    ),
+    Modifier(
+        "--beside",
+        "another run of the same network, whose filters are drawn beside",
+        "cifar-tui --prune last --beside lenet_sgd",
+        metavar="RUN",
     ),
     Modifier("--json", "JSON for programs; while training one object a line", "cifar-tui --run quickstart --json"),
     Modifier(

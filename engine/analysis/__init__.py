@@ -1,0 +1,46 @@
+"""What one asks of trained networks. Each answer is data, written with its pictures into the run folder.
+
+Importing this package imports no torch: ``ask`` has the question answered by an engine process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from engine.errors import UserError
+
+# The functions that answer, as "module:function"; each takes the question and returns plain values.
+ANSWERS = {
+    "figure": "engine.figures:answer",
+    "gradcam": "engine.analysis.gradcam:answer",
+    "prune": "engine.analysis.pruning:answer",
+    "bn_study": "engine.analysis.landscape:answer",
+}
+# These train; the others are too small to wake a GPU up for.
+TRAINING = ("prune", "bn_study")
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def ask(question: dict[str, Any]) -> dict[str, Any]:
+    """The answer to ``question``, whose ``ask`` names the analysis; its progress goes to standard error, line by line.
+
+    Raises UserError for a mistake in the question, RuntimeError when the process failed, KeyboardInterrupt when it was
+    interrupted.
+    """
+    environment = dict(os.environ)
+    if question["ask"] not in TRAINING:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    command = [sys.executable, "-P", "-m", "engine.analysis"]
+    asked = json.dumps(question)
+    engine = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    if engine.returncode == USER_ERROR:
+        raise UserError(json.loads(engine.stdout)["error"])
+    if engine.returncode == INTERRUPTED:
+        raise KeyboardInterrupt
+    if engine.returncode:
+        raise RuntimeError(f"the analysis ended with exit code {engine.returncode}")
+    answer: dict[str, Any] = json.loads(engine.stdout)
+    return answer
