@@ -83,11 +83,13 @@ def read_json(path: Path | str, limit: int = 1 << 20) -> dict[str, Any] | None:
 
 
 def open_regular(path: Path | str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file. Never follows a link at the path and never waits for a FIFO or a device.
+    """A descriptor of a regular file, made with mode 0600 if `flags` say O_CREAT.
+
+    Never follows a link at the path and never waits for a FIFO or a device.
 
     Raises OSError: ELOOP for a symbolic link, EINVAL for anything else that is not a regular file.
     """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))

@@ -183,6 +183,15 @@ def test_open_regular_leaves_no_descriptor_behind(tmp_path: Path) -> None:
     assert again == descriptor
 
 
+def test_what_open_regular_makes_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        os.close(open_regular(tmp_path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "log.txt").stat().st_mode) == 0o600
+
+
 def test_json_round_trip_without_nan(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"loss": float("nan"), "spark": [1.5, float("inf")], "name": "学習\udcff"})
