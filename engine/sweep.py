@@ -270,7 +270,7 @@ def _variations(options: SweepOptions, file: Tree) -> list[Variation]:
 
 def _grid_point(point: Sequence[Any], options: SweepOptions, file: Tree) -> Variation:
     settings = dict(zip(options.grid, point, strict=True))
-    name = ", ".join(f"{_short(key)} {_shown(value)}" for key, value in settings.items())
+    name = ", ".join(_setting(key, value) for key, value in settings.items())
     return name, _changes(settings, file, ("grid",)), "", _published(options, None)
 
 
@@ -284,15 +284,11 @@ def _published(options: SweepOptions, own: Published | None) -> dict[str, Any] |
     return {key: value for part in parts for key, value in part.items()} or None
 
 
-def _short(key: str) -> str:
-    """The key as a row is named by it: its last part, but the ingredient's own name where that is what changes."""
-    return key.removesuffix(".use").rpartition(".")[2].replace("_", " ")
-
-
-def _shown(value: Any) -> str:
+def _setting(key: str, value: Any) -> str:
+    """One setting as it names a row: `lr 0.1`, or for a whole ingredient its preset alone."""
     if isinstance(value, dict):
-        return " ".join(_shown(item) for item in value.values())
-    return str(value)
+        value = " ".join(str(item) for item in value.values())
+    return str(value) if key in presets.INGREDIENTS else f"{key.rpartition('.')[2].replace('_', ' ')} {value}"
 
 
 def _with_seed(experiment: Experiment, seed: int) -> Experiment:
