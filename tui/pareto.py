@@ -1,6 +1,7 @@
 """The front of accuracy against size: what a number of parameters or MACs has reached at best. Pure functions."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from engine.run_view import RunView
@@ -9,14 +10,23 @@ from tui.comparison import Line, mean, tested
 SizeAxis = Literal["parameters", "macs"]
 
 
-def sized(views: Iterable[RunView], axis: SizeAxis, dataset: str) -> list[tuple[float, float]]:
-    """Size in millions and test accuracy in percent of all runs on a data set that have both."""
-    points = []
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One run in the scatter: millions of parameters or MACs, and test accuracy in percent."""
+
+    size: float
+    accuracy: float
+    name: str = ""
+
+
+def sized(views: Iterable[RunView], axis: SizeAxis, dataset: str) -> list[Dot]:
+    """The runs on a data set that have a size and a test accuracy."""
+    dots = []
     for view in views:
-        size, result = size_of(view, axis), tested(view)
-        if size and result is not None and view.dataset == dataset:
-            points.append((size, result))
-    return points
+        size, accuracy = size_of(view, axis), tested(view)
+        if size and accuracy is not None and view.dataset == dataset:
+            dots.append(Dot(size, accuracy, view.name or view.architecture))
+    return dots
 
 
 def size_of(view: RunView, axis: SizeAxis) -> float | None:
