@@ -66,6 +66,20 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text)):
+        raise ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+def _epochs(text: str) -> float:
+    with suppress(ValueError):
+        value = float(text)
+        if 0 < value <= 100_000:
+            return value
+    raise ArgumentTypeError(f"expected a number above 0, found {text!r}")
+
+
 def _fps(text: str) -> float:
     with suppress(ValueError):
         value = float(text)
@@ -93,6 +107,28 @@ TRAIN = (
         "cifar-tui --resume last",
         modifiers=("--allow-inexact", *_TRAIN),
         metavar="RUN",
+    ),
+    Command(
+        "--sweep",
+        "tui.commands.sweep:sweep",
+        "train the rows of a sweep that are not finished yet, and set the results beside the published figures",
+        "cifar-tui --sweep seed_c_optimizers",
+        modifiers=(
+            "--row",
+            "--seeds",
+            "--epochs",
+            "--jobs",
+            "--set",
+            "--seed",
+            "--device",
+            "--data",
+            "--detach",
+            "--output",
+            "--json",
+            "--lite",
+            "--ascii",
+        ),
+        metavar="SWEEP",
     ),
     Command(
         "--watch",
@@ -271,6 +307,34 @@ MODIFIERS = (
         metavar="KEY=VALUE",
         repeat=True,
     ),
+    Modifier(
+        "--row",
+        "only this row of a sweep, by number or part of its name; may be repeated",
+        "cifar-tui --sweep seed_a_general --row DLA",
+        metavar="ROW",
+        repeat=True,
+    ),
+    Modifier(
+        "--seeds",
+        "train every row of a sweep with so many seeds, counting up from its own",
+        "cifar-tui --sweep seed_c_optimizers --seeds 3",
+        metavar="N",
+        type=_count,
+    ),
+    Modifier(
+        "--epochs",
+        "length of every row of a sweep, to try it",
+        "cifar-tui --sweep seed_c_optimizers --epochs 1",
+        metavar="N",
+        type=_epochs,
+    ),
+    Modifier(
+        "--jobs",
+        "runs at a time on each device while a sweep is followed; with --detach until it is changed",
+        "cifar-tui --sweep seed_c_optimizers --jobs 2",
+        metavar="N",
+        type=_count,
+    ),
     Modifier("--name", "name of the run", "cifar-tui --run quickstart --name first", metavar="TEXT"),
     Modifier(
         "--seed",
@@ -308,7 +372,7 @@ MODIFIERS = (
     ),
     Modifier(
         "--output",
-        "file to write, in place of standard output",
+        "file to write, in place of standard output; with --sweep also a folder, in place of sweeps/ beside the runs",
         "cifar-tui --export last --output report.md",
         metavar="FILE",
         type=Path,

@@ -80,7 +80,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("quickstart", '"quickstart" is no option; to train a preset: cifar-tui --run quickstart'),
         ("--run", "--run: expected one argument; cifar-tui --help lists the options"),
         ("--run a --list", "--run and --list cannot be asked for at once; give one"),
-        ("--list --detach", "--detach goes with --run, --resume, not with --list"),
+        ("--list --detach", "--detach goes with --run, --resume, --sweep, not with --list"),
         ("--format csv", "--format goes with --export, not with the terminal app"),
         ("--compare a", "--compare: expected 2 arguments; cifar-tui --help lists the options"),
         ("--run q --seed x", "--seed: expected a whole number from 0, found 'x'; cifar-tui --help lists the options"),

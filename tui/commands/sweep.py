@@ -1,0 +1,287 @@
+"""``--sweep``: put the rows of a sweep into the queue, follow them, and set what came out beside what was published."""
+
+import re
+import shutil
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine import atomic, inspection, launch, queue, runs, slots
+from engine import sweep as sweeps
+from engine.composition import Override
+from engine.errors import UserError
+from engine.runs import RunFolder, RunView
+from engine.sweep import Member, Result, Sweep
+from tui import preflight, sweep_table
+from tui.commands.folder import runs_folder
+from tui.commands.run import EXIT_FAILED, EXIT_FINISHED, EXIT_INTERRUPTED, EXIT_STOPPED, who
+from tui.commands.source import overrides, use_data_folder
+from tui.headless.follow import Interrupts, is_over
+from tui.headless.show import Lines, can_live
+from tui.headless.sweep_progress import JsonProgress, PlainProgress, Progress
+from tui.strict_json import to_line
+from tui.table import render
+
+POLL_S = 0.5
+REVIVE_S = 10.0
+SETTLED_STATES = ("finished", "unknown")
+
+
+@dataclass
+class Campaign:
+    """The members of a sweep with their runs in one runs folder.
+
+    ``rows`` are the rows that are asked for, ``ours`` the runs that were put into the queue here.
+    """
+
+    root: Path
+    sweep: Sweep
+    members: list[Member]
+    rows: frozenset[int]
+    runs: list[RunView | None] = field(default_factory=list)
+    ours: set[str] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Find each member's run among all runs."""
+        self.runs = sweeps.match(self.members, runs.list_runs(self.root, archived=True))
+
+    def refresh(self) -> None:
+        """Look again at the runs that are not over."""
+        self.runs = [run if run is None or is_over(run) else RunFolder(run.path).view() for run in self.runs]
+
+    def results(self) -> list[Result]:
+        """The table as it now is."""
+        return sweeps.results(self.sweep, self.members, self.runs)
+
+    def asked(self) -> list[tuple[Member, RunView | None]]:
+        """The members that are asked for, with their runs."""
+        pairs = zip(self.members, self.runs, strict=True)
+        return [(member, run) for member, run in pairs if member.row in self.rows]
+
+    @property
+    def over(self) -> bool:
+        return all(run is not None and is_over(run) for _, run in self.asked())
+
+    @property
+    def complete(self) -> bool:
+        return all(run is not None and run.state == "finished" for _, run in self.asked())
+
+
+def sweep(args: Namespace) -> int:
+    """``--sweep SWEEP``: exit code 0 only when every row finished."""
+    use_data_folder(args)
+    chosen = sweeps.load(args.sweep, _changes(args))
+    members, rows = sweeps.members(chosen, args.seeds or 1), _rows(chosen, args.row or [])
+    campaign = Campaign(runs.prepare_root(runs_folder(args)), chosen, members, rows)
+    campaign.look()
+    _check(campaign)
+    with _capacity(campaign, args.jobs, keep=bool(args.detach)):
+        _enlist(campaign)
+        if args.detach:
+            print(*dict.fromkeys(run.id for _, run in campaign.asked() if run is not None), sep="\n")
+            return EXIT_FINISHED
+        signals = _follow(campaign, _progress(args, campaign))
+    campaign.look()
+    _report(campaign, args)
+    if campaign.complete:
+        return EXIT_FINISHED
+    if signals:
+        return EXIT_INTERRUPTED if signal.SIGINT in signals else EXIT_STOPPED
+    return EXIT_FAILED
+
+
+def _changes(args: Namespace) -> list[Override]:
+    changes = overrides(args)
+    if args.epochs is not None:
+        changes += [("train.steps", "null"), ("train.epochs", f"{args.epochs:g}")]
+    return changes
+
+
+def _rows(chosen: Sweep, wanted: Sequence[str]) -> frozenset[int]:
+    """Positions of the rows that ``--row`` names by number or by a part of their name; without it all."""
+    found = [index for text in wanted for index in _named(chosen, text)]
+    return frozenset(found if wanted else range(len(chosen.rows)))
+
+
+def _named(chosen: Sweep, text: str) -> list[int]:
+    names = [row.name for row in chosen.rows]
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= len(names):
+        return [int(text) - 1]
+    exact = [index for index, name in enumerate(names) if name == text]
+    found = exact or [index for index, name in enumerate(names) if text.lower() in name.lower()]
+    if not found:
+        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
+        raise UserError(f"--row {text}: no row of {chosen.name} is called that; there are {listed}")
+    return found
+
+
+def _check(campaign: Campaign) -> None:
+    """Refuse what cannot succeed before anything is queued; each device and data set is looked at once."""
+    begun = [member.experiment for member, run in campaign.asked() if run is None or not _stands(run)]
+    distinct = {(one.train.device, one.data.name): one for one in begun}
+    counts = [inspection.cached(one) for one in begun]
+    parameters = max((one.parameters for one in counts if one), default=None)
+    for experiment in distinct.values():
+        preflight.check(experiment, campaign.root, parameters)
+
+
+@contextmanager
+def _capacity(campaign: Campaign, jobs: int | None, *, keep: bool) -> Iterator[None]:
+    """``--jobs N``: so many runs at a time on each device; given back at the end, unless we leave before it."""
+    if jobs is None:
+        yield
+        return
+    machine = slots.of_machine(queue.read_plan(campaign.root).capacities)
+    devices = {member.experiment.train.device for member in campaign.members}
+    before = {slot.name: slot.capacity for device in devices for slot in slots.suitable(machine, device)}
+    for name in before:
+        queue.set_capacity(campaign.root, name, jobs)
+    try:
+        yield
+    finally:
+        now = queue.read_plan(campaign.root).capacities
+        for name, capacity in before.items():
+            if not keep and now.get(name) == jobs:
+                queue.set_capacity(campaign.root, name, capacity)
+
+
+def _enlist(campaign: Campaign) -> None:
+    """Put into the queue what is not finished or under way. Members that are the same experiment share a run."""
+    placed: dict[str, RunView] = {}
+    for index, (member, run) in enumerate(zip(campaign.members, campaign.runs, strict=True)):
+        key = member.experiment.config_hash
+        if member.row in campaign.rows and key not in placed:
+            placed[key] = run if run is not None and _stands(run) else _queued(campaign, member, run)
+        campaign.runs[index] = placed.get(key, run)
+
+
+def _stands(run: RunView) -> bool:
+    return run.live or run.state in SETTLED_STATES
+
+
+def _queued(campaign: Campaign, member: Member, run: RunView | None) -> RunView:
+    """A run in the queue: the earlier one where it can go on, else a new one."""
+    folder = RunFolder(run.path) if run is not None and _can_go_on(run) else _create(campaign, member)
+    queue.add(folder, by=who())
+    campaign.ours.add(folder.id)
+    return folder.view()
+
+
+def _can_go_on(run: RunView) -> bool:
+    """A run that was stopped or crashed goes on from its checkpoint; one that failed or diverged is begun anew."""
+    if run.state not in ("stopped", "crashed") or run.read_only:
+        return False
+    return run.attempt == 0 or (run.path / "ckpt" / "manifest.json").is_file()
+
+
+def _create(campaign: Campaign, member: Member) -> RunFolder:
+    experiment = member.experiment
+    place = {"name": campaign.sweep.name, "row": member.row + 1}
+    summary = {**experiment.headline(), "state": "queued", "by": who(), "sweep": place}
+    user = {"name": experiment.name, "tags": list(experiment.tags), "note": experiment.notes, "archived": False}
+    return runs.create(campaign.root, experiment.to_yaml(), summary, user)
+
+
+def _progress(args: Namespace, campaign: Campaign) -> Progress:
+    lines = Lines(sys.stdout)
+    if args.json:
+        return JsonProgress(lines.write)
+    status = sys.stdout if can_live(sys.stdout) and not args.lite else None
+    return PlainProgress(lines.write, status, len(campaign.sweep.rows))
+
+
+def _follow(campaign: Campaign, progress: Progress) -> list[int]:
+    """Wait until every run is over; returns the signals that came.
+
+    The first stops what we put into the queue, the second makes it leave at once, the third ends only us.
+    """
+    interrupts, signals, revived = Interrupts(), list[int](), time.monotonic()
+    progress.begin(campaign.asked(), paused=queue.read_plan(campaign.root).paused)
+    with interrupts.caught():
+        while True:
+            campaign.refresh()
+            progress.show(campaign.asked())
+            if campaign.over or len(signals) > 2:
+                break
+            while (number := interrupts.take()) is not None:
+                signals.append(number)
+                _stop(campaign, number)
+                progress.say(_stopping(len(signals)))
+            if time.monotonic() - revived > REVIVE_S:
+                queue.ensure_runner(campaign.root)
+                revived = time.monotonic()
+            time.sleep(POLL_S)
+    progress.end()
+    return signals
+
+
+def _stop(campaign: Campaign, number: int) -> None:
+    for _, run in campaign.asked():
+        if run is None or run.id not in campaign.ours or is_over(run):
+            continue
+        folder = RunFolder(run.path)
+        if folder.view().state == "queued":
+            queue.remove(campaign.root, run.id, by=who())
+        else:
+            launch.stop(folder, number)
+
+
+def _stopping(count: int) -> str:
+    match count:
+        case 1:
+            return "stopping after this step, with checkpoints; the same command goes on from there"
+        case 2:
+            return "leaving at once; what is written stays"
+    return "no longer followed"
+
+
+def _report(campaign: Campaign, args: Namespace) -> None:
+    """Print the table and write it beside the runs, or where ``--output`` says."""
+    results = campaign.results()
+    texts = {
+        "md": lambda: sweep_table.markdown(campaign.sweep, campaign.members, results),
+        "csv": lambda: sweep_table.as_csv(results),
+        "json": lambda: sweep_table.as_json(campaign.sweep, results),
+    }
+    paths = [(form, path) for form, path in _paths(campaign, args.output)]
+    for form, path in paths:
+        _write(path, texts[form]())
+    files = [str(path) for _, path in paths]
+    if args.json:
+        rows = [sweep_table.as_values(result) for result in results]
+        print(to_line({"kind": "table", "sweep": campaign.sweep.name, "rows": rows, "files": files}))
+        return
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    table = render(sweep_table.COLUMNS, [sweep_table.cells(result) for result in results], room)
+    notes = [f"{result.name}: {result.notes}" for result in results if result.notes]
+    heading = sweep_table.heading(campaign.sweep, campaign.members, results)
+    print("", heading, *table, *(["", *notes] if notes else []), "", *files, sep="\n")
+
+
+def _paths(campaign: Campaign, output: Path | None) -> list[tuple[str, Path]]:
+    """Form and file of each table: one where ``--output`` names a file, else three in a folder.
+
+    A sweep that was changed keeps out of the way of the table of the sweep as it is written.
+    """
+    if output is not None and output.suffix:
+        form = output.suffix.removeprefix(".").lower()
+        if form not in ("md", "csv", "json"):
+            raise UserError(f"--output {output}: cannot write .{form}; end it in .csv, .json or .md, or name a folder")
+        return [(form, output.expanduser())]
+    name = re.sub(r"[^\w.-]", "_", campaign.sweep.name).lstrip(".") or "sweep"
+    folder = campaign.root / "sweeps" / (f"{name}-changed" if campaign.sweep.changes else name)
+    chosen = folder if output is None else output.expanduser()
+    return [(form, chosen / f"table.{form}") for form in ("md", "csv", "json")]
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write_text(path, text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
