@@ -1,0 +1,1 @@
+"""Programs that measure. Each prints a table and writes its figures with the environment to benchmarks/results/."""
