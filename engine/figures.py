@@ -270,7 +270,7 @@ def _dots(count: int) -> dict[str, Any]:
 
 
 def _finish(axes: "Axes", x: str, y: str) -> None:
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#e4e5e4", linewidth=0.8)

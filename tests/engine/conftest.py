@@ -4,8 +4,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from engine import runs
+from engine.runs import RunFolder
+
+if TYPE_CHECKING:
+    from engine.data.dataset import Dataset
 
 PATIENCE_S = 60.0
 
@@ -94,3 +101,51 @@ def until() -> Callable[[Callable[[], object], str], None]:
             time.sleep(0.02)
 
     return wait
+
+
+TINY = """\
+architecture: {family: vgg, channels: [8, 12], convolutions: [1, 1], batch_norm: true, global_pool: true, head: []}
+augmentation: none
+optimizer: {algorithm: sgd, lr: 0.05}
+data: {name: shapes}
+train: {steps: 6, batch_size: 20, seed: 1, threads: 1, device: cpu, precision: fp32}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_data() -> "Dataset":
+    """400 training and 100 test images of the shapes."""
+    from dataclasses import replace
+
+    from engine.data.dataset import load
+    from engine.options.data import Data
+
+    data = load(Data(name="shapes", train_limit=400), None)
+    return replace(data, test_images=data.test_images[:100], test_labels=data.test_labels[:100])
+
+
+@pytest.fixture
+def trained_run(tmp_path: Path, small_data: "Dataset", monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunFolder]:
+    """Trains a small network for some steps in this process, into a run folder with checkpoints; tests nothing."""
+    from engine import device
+    from engine.analysis import source
+    from engine.checkpoint import Checkpointer
+    from engine.experiment import loads
+    from engine.training import Training
+
+    monkeypatch.setattr(source, "trained_data", lambda data: small_data)
+
+    def train(text: str = TINY) -> RunFolder:
+        experiment = loads(text)
+        summary = {**experiment.headline(), "state": "starting"}
+        run = runs.create(tmp_path / "runs", experiment.to_yaml(), summary, {"name": "small"})
+        training = Training(experiment, device.settle(experiment.train, experiment.total_steps), small_data)
+        plan = training.draw_epoch()
+        for position in training.remaining_positions():
+            training.take_step(plan, position)
+        checkpointer = Checkpointer(run.path / "ckpt")
+        checkpointer.save(training.state_dict(), None, 0)
+        checkpointer.close()
+        return run
+
+    return train
