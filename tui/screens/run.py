@@ -1,0 +1,369 @@
+"""One run, live or past: its curves, its figures, its log, and what one can ask of it."""
+
+import time
+from functools import cache
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from engine import atomic
+from engine.curves import Axis, Reading
+from engine.runs import RunFolder, RunView
+from tui import format, glyphs, run_lines, run_plots
+from tui.chrome import PartsLine
+from tui.configuration import flatten
+from tui.layer_figures import Stage, layers, stages
+from tui.log_lines import lines_of
+from tui.plot.model import Range
+from tui.plot.view_state import ZOOM, ViewState
+from tui.run_figures import About, groups, last_finite
+from tui.run_layout import RunLayout, arrange
+from tui.run_plots import Drawing, Series
+from tui.screens.base import BaseScreen
+from tui.screens.run_panes import LogPane, PlotBoard, SidePane
+from tui.services import LOG_BYTES, RunFeed
+
+MODEL_BYTES = 8 << 20
+CELL_PART = 8  # the cross-hair never moves by less than this part of a cell
+HALF_PAGE = 10
+
+
+class RunScreen(BaseScreen):
+    """Curves, figures and log of one run; the same for a run that is over."""
+
+    scope = "run"
+
+    DEFAULT_CSS = """
+    RunScreen PartsLine { height: 1; }
+    RunScreen #middle { width: 100%; }
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.state = ViewState()
+        self._feed: RunFeed | None = None
+        self._pane = "accuracy"
+        self._whole_screen = False
+        self._about = About()
+        self._stages: list[Stage] = []
+        self._about_of: object = None
+        self._reading: Reading | None = None
+        self._time_end = 0.0
+        self._layout: RunLayout | None = None
+        self._phase = ("", 0.0)
+        self._state_before = ""
+
+    def compose_body(self) -> ComposeResult:
+        for name in ("state", "progress", "settings"):
+            yield PartsLine(palette=self.palette, id=name)
+        with Horizontal(id="middle"):
+            yield PlotBoard()
+            yield SidePane()
+        yield LogPane()
+
+    def on_mount(self) -> None:
+        self._feed = self.app.services.feed(self.run_id)
+        self.set_crumbs("Runs", self._feed.view.name or self.run_id)
+
+    def on_unmount(self) -> None:
+        if self._feed is not None:
+            self.app.services.release(self._feed)
+
+    @property
+    def feed(self) -> RunFeed:
+        assert self._feed is not None
+        return self._feed
+
+    @property
+    def run_view(self) -> RunView:
+        """The run as it was last seen."""
+        return self.feed.view
+
+    # Drawing.
+
+    def refresh_size(self) -> None:
+        width, height = self.app.size
+        self._layout = placed = arrange(width, height, self.size_class, self._pane, self._whole_screen)
+        self.query_one("#settings").display = placed.settings
+        self.query_one("#middle").styles.height = placed.board
+        side = self.query_one(SidePane)
+        side.display = bool(placed.side)
+        side.styles.width = placed.side
+        log = self.query_one(LogPane)
+        log.display = bool(placed.log)
+        log.styles.height = placed.log
+
+    def tick(self) -> None:
+        feed, view = self.feed, self.run_view
+        self._learn(view)
+        self._tell_end(view)
+        self.set_crumbs("Runs", view.name or self.run_id)
+        series: Series = cache(feed.series)
+        drawing = self._drawing(view, series)
+        self._show_lines(view, drawing)
+        self._show_plots(drawing)
+        self._show_side(view, series)
+        self._show_log(view, series)
+
+    def _drawing(self, view: RunView, series: Series) -> Drawing:
+        axis = self.state.x
+        if axis == "time":
+            self._time_end = run_plots.time_end(self._time_end, view, run_plots.newest(series, "time"))
+        whole = run_plots.whole_range(view, series, axis, self._time_end)
+        self.state = self.state.following(run_plots.newest(series, axis), whole)
+        colour = self.app.services.colour(view, self.palette)
+        return Drawing(view, series, self.state, whole, self.palette, colour, self._about.loss, self._reading)
+
+    def _show_lines(self, view: RunView, drawing: Drawing) -> None:
+        width, palette = self.app.size.width, self.palette
+        left, right = run_lines.state_line(view, width, palette, self._waited(view))
+        self.query_one("#state", PartsLine).show(left, right)
+        self.query_one("#progress", PartsLine).show(run_lines.progress_line(view, width, palette))
+        shown = None if self.state.window is None else self.state.shown(drawing.whole)
+        self.query_one("#settings", PartsLine).show(run_lines.settings_line(self.state, palette, shown))
+
+    def _waited(self, view: RunView) -> float | None:
+        """For how long the engine has been at what it last said."""
+        if view.phase != self._phase[0]:
+            self._phase = (view.phase, time.monotonic())
+        return time.monotonic() - self._phase[1] if view.live else None
+
+    def _show_plots(self, drawing: Drawing) -> None:
+        if self._layout is None:
+            return
+        places = self._layout.places
+        plots = run_plots.plots(drawing, [place.name for place in places], self._pane)
+        self.query_one(PlotBoard).show(plots, places, self.palette)
+
+    def _show_side(self, view: RunView, series: Series) -> None:
+        if self._layout is None or not self._layout.side:
+            return
+        shown = groups(view, series, self.feed.system, self._about)
+        rows = run_lines.side_rows(shown, self._stages, self._layout.board, self.size_class == "wide")
+        self.query_one(SidePane).show(rows, self.palette)
+
+    def _show_log(self, view: RunView, series: Series) -> None:
+        lines = lines_of(self.feed.log)
+        count = f"{format.thousands(len(lines))} line{'' if len(lines) == 1 else 's'}"
+        if len(self.feed.log) >= LOG_BYTES // 2:
+            count = f"last {count}"
+        figures = None
+        if self.size_class == "narrow":
+            rate, lr = last_finite(series, "images_s"), last_finite(series, "lr")
+            figures = run_lines.figures_line(view, rate, lr, self.palette)
+        self.query_one(LogPane).show(lines, count, self.palette, focused=self._pane == "log", figures=figures)
+
+    # What is read once, in a thread of its own.
+
+    def _learn(self, view: RunView) -> None:
+        """Read the configuration and the model when the run is first seen, and again when there is news of them."""
+        wanted = (view.attempt, view.parameters)
+        if wanted != self._about_of:
+            self._about_of = wanted
+            self.run_worker(self._read_about, thread=True, group="about", exclusive=True, exit_on_error=False)
+
+    def _read_about(self) -> None:
+        folder: RunFolder = self.feed.folder
+        model = atomic.read_json(folder.path / "model.json", limit=MODEL_BYTES) or {}
+        about = About(flatten(folder.config_text()), model, str(folder.summary().get("slot", "")))
+        self.app.call_from_thread(self._take_about, about, stages(layers(model)))
+
+    def _take_about(self, about: About, joined: list[Stage]) -> None:
+        self._about, self._stages = about, joined
+        self.changed()
+
+    def _read_exact(self) -> None:
+        """Ask for the exact values at the cross-hair."""
+        place, axis = self.state.cross_hair, self.state.x
+        if place is not None:
+            self.run_worker(
+                lambda: self._look_up(place, axis), thread=True, group="exact", exclusive=True, exit_on_error=False
+            )
+
+    def _look_up(self, place: float, axis: Axis) -> None:
+        reading = self.feed.exact(place, axis)
+        self.app.call_from_thread(self._take_reading, place, axis, reading)
+
+    def _take_reading(self, place: float, axis: Axis, reading: Reading | None) -> None:
+        if (place, axis) == (self.state.cross_hair, self.state.x):
+            self._reading = reading
+            self.changed()
+
+    def _tell_end(self, view: RunView) -> None:
+        """Say it when the run ends before one's eyes."""
+        before, self._state_before = self._state_before, view.state
+        if before in ("running", "paused", "starting") and not view.live and view.state != "unknown":
+            words, kind = ending(
+                view, self.app.keymap.shown("results", "run"), self.app.keymap.shown("resume", "run")
+            )
+            self.say(words, "good" if kind else "bad", glyphs.active().state(view.state))
+
+    # Keys of the plots.
+
+    def _set(self, state: ViewState) -> None:
+        moved = (state.cross_hair, state.x) != (self.state.cross_hair, self.state.x)
+        self.state = state
+        if moved:
+            self._reading = None
+            self._read_exact()
+        self._tick_now()
+
+    def _whole(self) -> Range:
+        return self._drawing(self.run_view, self.feed.series).whole
+
+    def _move(self, by: int) -> None:
+        drawing = self._drawing(self.run_view, cache(self.feed.series))
+        low, high = self.state.shown(drawing.whole)
+        columns = self.query_one(PlotBoard).columns_of(self._shown_plot())
+        least = (high - low) / (columns * CELL_PART)
+        self._set(self.state.moved(run_plots.places(drawing), by, drawing.whole, least))
+
+    def _shown_plot(self) -> str:
+        names = [place.name for place in self._layout.places] if self._layout else []
+        return self._pane if self._pane in names else next(iter(names), "accuracy")
+
+    def action_cross_hair(self) -> None:
+        drawing = self._drawing(self.run_view, cache(self.feed.series))
+        self._set(self.state.toggled_cross_hair(run_plots.places(drawing), drawing.whole))
+
+    def action_cross_hair_left(self) -> None:
+        self._move(-1)
+
+    def action_cross_hair_right(self) -> None:
+        self._move(+1)
+
+    def action_cross_hair_left_ten(self) -> None:
+        self._move(-10)
+
+    def action_cross_hair_right_ten(self) -> None:
+        self._move(+10)
+
+    def action_smooth_more(self) -> None:
+        self._set(self.state.smoothed(+1))
+
+    def action_smooth_less(self) -> None:
+        self._set(self.state.smoothed(-1))
+
+    def action_smooth_none(self) -> None:
+        self._set(self.state.unsmoothed())
+
+    def action_x_axis(self) -> None:
+        series: Series = cache(self.feed.series)
+        old, new = self.state.x, self.state.next_axis()
+        self._set(self.state.on_axis(new, lambda x: run_plots.translate(series, x, old, new)))
+
+    def action_log_y(self) -> None:
+        self._set(self.state.toggled_log_y())
+
+    def action_log_x(self) -> None:
+        self._set(self.state.toggled_log_x())
+
+    def action_zoom_in(self) -> None:
+        self._set(self.state.zoomed(self._whole(), ZOOM, run_plots.newest(self.feed.series, self.state.x)))
+
+    def action_zoom_out(self) -> None:
+        self._set(self.state.zoomed(self._whole(), 1 / ZOOM, run_plots.newest(self.feed.series, self.state.x)))
+
+    def action_pan_left(self) -> None:
+        self._set(self.state.panned(self._whole(), -1))
+
+    def action_pan_right(self) -> None:
+        self._set(self.state.panned(self._whole(), +1))
+
+    def action_whole_range(self) -> None:
+        self._set(self.state.wholly())
+
+    def action_follow(self) -> None:
+        self.query_one(LogPane).to_end()
+        self._set(self.state.toggled_follow())
+
+    def on_plot_board_pointed(self, message: PlotBoard.Pointed) -> None:
+        self._focus_pane(message.name)
+        if message.x is not None:
+            self._set(self.state.pointed(message.x))
+
+    # Panes.
+
+    def _focus_pane(self, pane: str) -> None:
+        self._pane = pane
+        self._lay_out()
+
+    def _panes(self) -> tuple[str, ...]:
+        if self._whole_screen:
+            return run_plots.PLOTS
+        return (*run_plots.PLOTS, "log")
+
+    def action_next_pane(self) -> None:
+        panes = self._panes()
+        self._focus_pane(panes[(panes.index(self._pane) + 1) % len(panes)])
+
+    def action_previous_pane(self) -> None:
+        panes = self._panes()
+        self._focus_pane(panes[(panes.index(self._pane) - 1) % len(panes)])
+
+    def action_open(self) -> None:
+        """A plot over the whole screen and back; the log in full."""
+        if self._pane == "log":
+            self.action_log()
+            return
+        self._whole_screen = not self._whole_screen
+        self._lay_out()
+
+    def action_back(self) -> None:
+        if self._whole_screen:
+            self._whole_screen = False
+            self._lay_out()
+            return
+        self.app.back()
+
+    def action_cursor_up(self) -> None:
+        self.query_one(LogPane).scroll_lines(1)
+
+    def action_cursor_down(self) -> None:
+        self.query_one(LogPane).scroll_lines(-1)
+
+    def action_half_page_up(self) -> None:
+        self.query_one(LogPane).scroll_lines(HALF_PAGE)
+
+    def action_half_page_down(self) -> None:
+        self.query_one(LogPane).scroll_lines(-HALF_PAGE)
+
+    def action_cursor_top(self) -> None:
+        self.query_one(LogPane).to_start()
+
+    def action_cursor_end(self) -> None:
+        self.query_one(LogPane).to_end()
+
+    # Other screens.
+
+    def action_log(self) -> None:
+        self.app.open_log(self.run_id)
+
+    def action_filter(self) -> None:
+        self.app.open_log(self.run_id)
+
+    def action_results(self) -> None:
+        if self.run_view.test is None and self.run_view.test_last is None:
+            self.say("No test results yet: they are computed once, when the run finishes")
+            return
+        self.app.open_results(self.run_id)
+
+    def action_layers(self) -> None:
+        from tui.screens.layers import LayersScreen
+
+        self.app.push_screen(LayersScreen(self.run_id))
+
+
+def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, bool]:
+    """What is said when a run ends, and whether it ended well."""
+    name = view.name or view.id
+    if view.state == "finished":
+        tested = f": {format.accuracy(view.test)} % on test" if view.test is not None else ""
+        published = view.published.get("test_accuracy")
+        as_published = isinstance(published, float) and view.test is not None and abs(view.test - published) < 0.005
+        return f"{name} finished{tested}{', as published' if as_published else ''}. {results_key} results", True
+    reason = f": {view.reason}" if view.reason else ""
+    if view.state == "stopped":
+        return f"{name} stopped{reason}. {resume_key} resumes", True
+    return f"{name} {view.state}{reason}. {resume_key} resumes", False
