@@ -20,7 +20,7 @@ from tui.headless import show
 from tui.headless.follow import Interrupts, follow
 
 LOG_LINES = 20
-CTRL_C_STOPS = "Ctrl-C stops after this step, with a checkpoint"
+CTRL_C_STOPS = "Ctrl-C stops, checkpoint written"
 CTRL_C_LEAVES = "Ctrl-C leaves it running"
 
 EXIT_FINISHED, EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED, EXIT_STOPPED = 0, 1, 2, 130, 143
