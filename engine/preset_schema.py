@@ -1,4 +1,4 @@
-"""JSON Schema of preset files, for editors: of whole experiments and of each kind of ingredient.
+"""JSON Schema of preset files, for editors: of whole experiments, of each kind of ingredient and of sweeps.
 
 ``python -m engine.preset_schema presets`` writes them beside the presets, whose first line points at them.
 """
@@ -12,14 +12,15 @@ from pydantic import TypeAdapter
 
 from engine import presets
 from engine.experiment import Experiment
+from engine.sweep import SweepOptions
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-KINDS: tuple[presets.Kind, ...] = tuple(kind for kind in get_args(presets.Kind) if kind != "sweep")
+KINDS: tuple[presets.Kind, ...] = get_args(presets.Kind)
 
 
 def schema(kind: presets.Kind = "experiment") -> dict[str, Any]:
     """JSON Schema of a preset file of this kind."""
-    described = _experiment() if kind == "experiment" else _ingredient(kind)
+    described = {"experiment": _experiment, "sweep": _sweep}.get(kind, lambda: _ingredient(kind))()
     return {"$schema": DRAFT, **described, "title": f"cifar-tui {kind}"}
 
 
@@ -29,6 +30,15 @@ def _experiment() -> dict[str, Any]:
     for kind in presets.INGREDIENTS:
         described["properties"][kind] = _with_short_forms(kind, described["properties"][kind])
     return described
+
+
+def _sweep() -> dict[str, Any]:
+    """The sweep, whose base is an experiment's name or one in full."""
+    described, experiment = SweepOptions.model_json_schema(), _experiment()
+    definitions = {**experiment.pop("$defs"), **described.get("$defs", {})}
+    name = {"type": "string", "anyOf": [{"enum": presets.names("experiment")}, {}]}
+    described["properties"]["base"] = {"description": experiment.get("description", ""), "anyOf": [name, experiment]}
+    return {**described, "$defs": definitions}
 
 
 def _with_short_forms(kind: presets.Kind, full: dict[str, Any]) -> dict[str, Any]:

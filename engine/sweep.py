@@ -235,13 +235,16 @@ def _rows(options: SweepOptions, file: Tree, overrides: Sequence[Override]) -> t
     base = _base(options, file)
     asked = [Change(key, strict_yaml.parse(text, f"--set {key}").value, f"--set {key}") for key, text in overrides]
     rows, problems = [], []
-    for name, changes, notes, published in _variations(options, file):
+    for index, (name, changes, notes, published) in enumerate(_variations(options, file)):
+        place = file.origin(("rows", index) if options.rows else ("grid",))
         remarks = "\n".join(part for part in (options.notes.strip(), notes.strip()) if part)
-        labels = [Change("name", name, file.origin(())), Change("published", published, file.origin(()))]
+        labels = [Change("name", name, place), Change("published", published, place)]
         if remarks:
-            labels.append(Change("notes", remarks, file.origin(())))
+            labels.append(Change("notes", remarks, place))
+        # What contradicts itself only in this row is a mistake of the row, not of the base.
+        written = Tree(base.value, {**base.origins, (): place})
         try:
-            rows.append(Row(name, from_tree(completed(base, [*changes, *labels, *asked])), notes.strip()))
+            rows.append(Row(name, from_tree(completed(written, [*changes, *labels, *asked])), notes.strip()))
         except UserError as error:
             problems += str(error).splitlines()
     return rows, problems
@@ -295,4 +298,3 @@ def _with_seed(experiment: Experiment, seed: int) -> Experiment:
     """Made anew, since a copy would keep the hashes of the other seed."""
     train = experiment.train.model_copy(update={"seed": seed})
     return Experiment.model_validate({**dict(experiment), "train": train})
-

@@ -47,7 +47,11 @@ def sentences(error: ValidationError, tree: Tree, model: type[BaseModel]) -> lis
 def _sentence(detail: ErrorDetails, path: KeyPath, tree: Tree, model: type[BaseModel]) -> str:
     where = tree.origin(path)
     key = ".".join(str(step) for step in path)
-    prefix = f"{where}: {key}: " if where and not where.startswith("--set ") else f"--set {key}: " if where else ""
+    if where.startswith("--set "):
+        where = f"--set {key}"
+    elif where and key:
+        where = f"{where}: {key}"
+    prefix = f"{where}: " if where else ""
     return prefix + _problem(detail, path, tree, model)
 
 
