@@ -11,7 +11,7 @@ EXPORT_FORMATS = ("csv", "json", "md")
 CHECKPOINTS = ("best", "last")
 GRADCAM_METHODS = ("gradcam", "gradcam++", "gradcam++-package")
 PRUNE_ORDERS = ("path", "magnitude")
-SCHEMA_KINDS = ("experiment", "architecture", "augmentation", "optimizer")
+SCHEMA_KINDS = ("experiment", "architecture", "augmentation", "optimizer", "sweep")
 QUEUE_ACTIONS = ("show", "start", "pause", "continue")
 MAX_FPS = 30
 
@@ -227,7 +227,7 @@ LOOK = (
     Command(
         "--schema",
         "tui.commands.schema:schema",
-        "print the JSON Schema of an experiment, or of one kind of ingredient, for editors",
+        "print the JSON Schema of an experiment, of one kind of ingredient or of a sweep, for editors",
         "cifar-tui --schema > experiment.schema.json",
         metavar="KIND",
         nargs="?",
