@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.app import App
 from textual.binding import Binding
@@ -22,6 +22,9 @@ from tui.screens.base import BaseScreen
 from tui.services import Changed, Services
 from tui.settings import Settings
 from tui.theme import Depth, Palette, Shade
+
+if TYPE_CHECKING:
+    from tui.run_actions import Undo
 
 Page = Literal["runs", "new", "queue"]
 
@@ -59,6 +62,7 @@ class CifarApp(App[int], inherit_bindings=False):
         self._depth: Depth = "16" if lite and depth != "none" else depth
         self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
         self.services = Services(root, self._poke, self._say_from_thread)
+        self.undone: list[Undo] = []
         self.animation_level = "none"
         self._start = ExitStack()
         for shade in ("dark", "light"):

@@ -21,6 +21,7 @@ Answer = TypeVar("Answer")
 
 _PADDING = 2
 _MARGIN = 2
+_LONGEST = 4_000  # characters that one paste may bring
 
 
 class _Box(GridView):
@@ -271,7 +272,7 @@ class TextLine:
 
     def insert(self, text: str) -> None:
         """Type or paste; control characters and line ends are left out."""
-        text = clean(text)
+        text = clean(text[:_LONGEST])
         self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
         self.cursor += len(text)
 

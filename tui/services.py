@@ -94,6 +94,9 @@ class Poller(threading.Thread):
         return False
 
 
+NO_PLAN = queue.Plan()
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """The runs of a folder, newest first. Until ``complete`` only the newest of them."""
@@ -101,6 +104,14 @@ class Listing:
     runs: tuple[RunView, ...] = ()
     complete: bool = False
     problem: str = ""
+    plan: queue.Plan = NO_PLAN
+
+    @property
+    def next_run(self) -> str:
+        """The waiting run that is started next, "" if none is."""
+        places = {run_id: place for place, run_id in enumerate(self.plan.order)}
+        waiting = [run.id for run in self.runs if run.state == "queued" and run.id not in self.plan.held]
+        return min(waiting, key=lambda run_id: (places.get(run_id, len(places)), run_id), default="")
 
     def find(self, run_id: str) -> RunView | None:
         return next((run for run in self.runs if run.id == run_id), None)
@@ -136,10 +147,18 @@ class RunList(Poller):
             listed = tuple(run if run.settled else _calm(run_view.look(run.path)) for run in before.runs)
         if listed == before.runs and before.complete:
             listed = before.runs
-        listing = Listing(listed, complete=True, problem=_problem(self.root))
-        changed = listing != before
+        listing = Listing(listed, complete=True, problem=_problem(self.root), plan=self._plan(listed))
+        if listing == before:
+            return False
         self.listing = listing
-        return changed
+        return True
+
+    def _plan(self, listed: tuple[RunView, ...]) -> queue.Plan:
+        """The queue's plan while something waits; the same object as long as it says the same."""
+        if not any(run.state == "queued" for run in listed):
+            return NO_PLAN
+        plan = queue.read_plan(self.root)
+        return self.listing.plan if plan == self.listing.plan else plan
 
 
 def _calm(run: RunView) -> RunView:
@@ -403,5 +422,24 @@ class Services:
         """The run's colour while it is live or marked, else one for a screen that shows it alone."""
         return palette.run(self.colours_of([run])[run.id])
 
-    def has_colour(self, run_id: str) -> bool:
-        return self._indices.get(run_id) is not None
+    @property
+    def colour_indices(self) -> Mapping[str, int | None]:
+        """Colours of the live and the marked runs."""
+        return self._indices
+
+    def mark(self, run_id: str) -> None:
+        """Mark a run, or take its mark away."""
+        if run_id in self.marked:
+            self.marked.remove(run_id)
+        else:
+            self.marked.append(run_id)
+        self.update_colours()
+
+    def mark_all(self, run_ids: Sequence[str]) -> None:
+        self.marked += [run_id for run_id in run_ids if run_id not in set(self.marked)]
+        self.update_colours()
+
+    def unmark(self, *run_ids: str) -> None:
+        gone = set(run_ids)
+        self.marked = [run_id for run_id in self.marked if run_id not in gone]
+        self.update_colours()

@@ -3,11 +3,13 @@
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("cifar-tui")
 
+Result = TypeVar("Result")
 SizeClass = Literal["narrow", "normal", "wide"]
 NARROW_COLUMNS, NARROW_ROWS = 100, 30
 WIDE_COLUMNS, WIDE_ROWS = 160, 40
@@ -83,6 +86,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._pending: Timer | None = None
         self._next_tick = 0.0
         self._too_small = False
+        self._composed = False
 
     @property
     def app(self) -> "CifarApp":  # type: ignore[override]
@@ -144,7 +148,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def changed(self) -> None:
         """Ask for a tick: at once after a quiet moment, else when the next frame is due."""
-        if self._pending is not None or not self.is_current:
+        if self._pending is not None or not self._composed or not self.is_current:
             return
         wait = self._next_tick - time.monotonic()
         if wait <= 0:
@@ -163,7 +167,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def _tick_now(self) -> None:
         self._pending = None
-        if not self.is_current or self._too_small:
+        if not self.is_current or not self._composed or self._too_small:
             return
         self._next_tick = time.monotonic() + 1 / self.app.fps
         with self.app.batch_update(), self.guarded():
@@ -174,6 +178,27 @@ class BaseScreen(Screen[None], inherit_bindings=False):
     def guarded(self) -> "_Guard":
         """Around code whose mistakes shall be told rather than end the program."""
         return _Guard(self)
+
+    def in_thread(self, work: Callable[[], Result], done: Callable[[Result], object]) -> None:
+        """Do what waits for a disk or a process in a thread, then `done` with its result here; mistakes are said."""
+
+        def run() -> None:
+            try:
+                result = work()
+            except Exception as error:
+                self._from_thread(self.complain, error)
+            else:
+                self._from_thread(done, result)
+
+        threading.Thread(target=run, name="work", daemon=True).start()
+
+    def _from_thread(self, call: Callable[..., object], argument: object) -> None:
+        def here() -> None:
+            with self.guarded():
+                call(argument)
+
+        with suppress(RuntimeError):  # the app is gone, and so is whoever wanted to know
+            self.app.call_from_thread(here)
 
     def use_palette(self) -> None:
         """Draw in the app's palette."""
@@ -195,14 +220,19 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._tick_now()
 
     def on_mount(self) -> None:
+        self._composed = True
         self._lay_out()
 
+    def on_unmount(self) -> None:
+        self._composed = False
+
     def on_resize(self, event: events.Resize) -> None:
-        if self.is_mounted:
+        if self._composed:
             self._lay_out()
 
     def on_screen_resume(self) -> None:
-        self.use_palette()
+        if self._composed:
+            self.use_palette()
 
     def on_key(self, event: events.Key) -> None:
         self.clear_message()

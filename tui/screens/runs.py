@@ -1,26 +1,554 @@
-"""The table of runs."""
+"""The table of runs: live ones first, a filter above it, a preview of the run under the cursor."""
 
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from textual import events
 from textual.app import ComposeResult
+from textual.containers import Container
+from textual.message import Message
+from textual.timer import Timer
 
-from tui.chrome import PartsLine
-from tui.screens.base import BaseScreen
+from engine.runs import RunView
+from tui import glyphs, line, run_preview
+from tui.column_chooser import ColumnChooser, SortChoice
+from tui.dialogs import REVERSE, Field, Form
+from tui.filter_box import FilterBox, cut_note, parts_of, prompt
+from tui.grid import Grid
+from tui.grid_view import GridView
+from tui.line import Part
+from tui.run_actions import RunActions, called
+from tui.run_table import COLUMNS, USUAL, Look, Order, Rows, arrange, draw_head, draw_run, place
+from tui.screens.base import shown_path
+from tui.services import RunFeed
+
+REST_S = 0.12  # the cursor rests for so long before the run under it is read
+PREVIEW_BESIDE = run_preview.WIDE + 2
 
 
-class RunsScreen(BaseScreen):
+class FilterLine(GridView, can_focus=True):
+    """The filter with its cursor, and the counts at its right."""
+
+    DEFAULT_CSS = """
+    FilterLine { height: 1; width: 1fr; }
+    """
+
+    class Typed(Message):
+        """The text is another one."""
+
+    class Left(Message):
+        """The filter is done with."""
+
+    def __init__(self, screen: "RunsScreen") -> None:
+        super().__init__(id="filter")
+        self._runs = screen
+        self.right: list[Part] = []
+
+    def draw(self, width: int, height: int) -> Grid:
+        grid, palette, box = Grid(width, height), self._runs.palette, self._runs.box
+        right = self.right if line.width_of(self.right) < width // 2 else self.right[:2]
+        left = [prompt(palette), *parts_of(box.text, palette)]
+        if not box.text and not self.has_focus:
+            left.append(("filter", palette.style("dim")))
+        cursor = line.MARGIN + line.width_of([prompt(palette), (box.text[: box.line.cursor], palette.style())])
+        room = width - 2 * line.MARGIN - line.width_of(right) - 2
+        while self.has_focus and cursor > room and left:  # the end where one types is what must be seen
+            cut = min(cursor - room, len(left[1][0]) if len(left) > 1 else 0)
+            left = [left[0], (left[1][0][cut:], left[1][1]), *left[2:]] if left[1][0][cut:] else [left[0], *left[2:]]
+            cursor -= max(cut, 1)
+        line.lay_out(grid, 0, left, right)
+        if self.has_focus and cursor < width:
+            character, style = grid.cells[0][cursor]
+            grid.cells[0][cursor] = (character or " ", style + palette.style("accent") + REVERSE)
+        return grid
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("up", "down", "ctrl+p", "ctrl+t", "ctrl+l"):
+            return
+        if event.key in ("enter", "escape", "tab"):
+            if event.key == "escape":
+                self._runs.box.clear()
+                self.post_message(self.Typed())
+            self.post_message(self.Left())
+        elif self._runs.box.line.press(event):
+            self.post_message(self.Typed())
+        event.stop()
+        event.prevent_default()
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        self._runs.box.line.insert(event.text)
+        self.post_message(self.Typed())
+
+    def on_focus(self) -> None:
+        self.redraw()
+
+    def on_blur(self) -> None:
+        self.redraw()
+
+
+class TableView(GridView):
+    """The rows that are in view, drawn from all of them."""
+
+    DEFAULT_CSS = """
+    TableView { height: 1fr; width: 1fr; }
+    """
+
+    class Clicked(Message):
+        """A click on a row, or (`index` None) on the head of a column."""
+
+        def __init__(self, index: int | None, column: str = "") -> None:
+            super().__init__()
+            self.index, self.column = index, column
+
+    class Scrolled(Message):
+        """The wheel was turned by so many rows."""
+
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.rows = rows
+
+    def __init__(self, screen: "RunsScreen") -> None:
+        super().__init__(id="table")
+        self._runs = screen
+        self.top = 0
+
+    @property
+    def page(self) -> int:
+        """Rows of runs in view."""
+        return max(self.size.height - 1, 1)
+
+    def draw(self, width: int, height: int) -> Grid:
+        grid, screen = Grid(width, height), self._runs
+        look, rows = screen.look(), screen.rows
+        placed = place(screen.columns, width)
+        remark = screen.remark()
+        if remark:
+            grid.write_parts(min(2, height - 1), 5, line.cut(remark, width - 6))
+            return grid
+        draw_head(grid, 0, placed, look)
+        self._scroll(rows.line_of(screen.cursor), rows.lines, height - 1)
+        for row in range(1, height):
+            at = self.top + row - 1
+            index = rows.run_at(at)
+            if index is not None:
+                draw_run(grid, row, placed, rows.runs[index], look, cursor=index == screen.cursor)
+            elif at == rows.rule:
+                grid.fill(row, 1, width - 2, glyphs.active().rule, look.palette.style("rule"))
+        return grid
+
+    def _scroll(self, cursor: int, lines: int, room: int) -> None:
+        """Keep the cursor in view, and no blank lines below while there is something above."""
+        self.top = min(self.top, cursor)
+        self.top = max(self.top, cursor - room + 1, 0)
+        self.top = min(self.top, max(lines - room, 0))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y == 0:
+            heads = [one for one in place(self._runs.columns, self.size.width) if one.start <= event.x < one.end]
+            if heads:
+                self.post_message(self.Clicked(None, heads[0].column.name))
+            return
+        index = self._runs.rows.run_at(self.top + event.y - 1)
+        if index is not None:
+            self.post_message(self.Clicked(index))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.post_message(self.Scrolled(3))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.post_message(self.Scrolled(-3))
+
+
+class Preview(GridView):
+    """The run under the cursor: below the table, beside it, or in its place."""
+
+    DEFAULT_CSS = """
+    Preview { height: 14; width: 1fr; }
+    """
+
+    def __init__(self, screen: "RunsScreen") -> None:
+        super().__init__(id="preview")
+        self._runs = screen
+
+    def draw(self, width: int, height: int) -> Grid:
+        feed, screen = self._runs.feed, self._runs
+        if feed is None:
+            return Grid(width, height)
+        colour = screen.app.services.colour(feed.view, screen.palette)
+        setting = run_preview.Setting(screen.palette, colour, time.time())
+        match screen.size_class:
+            case "narrow":
+                return run_preview.draw_alone(feed, width, height, setting)
+            case "wide":
+                return self._draw_beside(feed, width, height, setting)
+            case _:
+                return run_preview.draw_below(feed, width, height, setting)
+
+    def _draw_beside(self, feed: RunFeed, width: int, height: int, setting: run_preview.Setting) -> Grid:
+        grid = Grid(width, height)
+        for row in range(1, height - 1):
+            grid.write(row, 1, glyphs.active().upright, setting.palette.style("rule"))
+        run_preview.paste(grid, 0, 4, run_preview.draw_beside(feed, max(width - 5, 0), height, setting))
+        return grid
+
+
+class RunsScreen(RunActions):
     """All runs of a folder."""
 
     scope = "runs"
 
+    DEFAULT_CSS = """
+    RunsScreen #body { layout: vertical; height: 1fr; }
+    RunsScreen #left { height: 1fr; width: 1fr; }
+    RunsScreen.-narrow #filter { margin-bottom: 1; }
+    RunsScreen.-wide #body { layout: horizontal; }
+    RunsScreen.-wide #filter { margin: 1 0; }
+    RunsScreen.-wide #preview { width: 66; height: 1fr; }
+    RunsScreen.-narrow #preview { height: 1fr; }
+    RunsScreen.-narrow.-preview #table { display: none; }
+    RunsScreen.-narrow.-preview #left { height: 2; }
+    RunsScreen #preview { display: none; }
+    RunsScreen.-preview #preview { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.box = FilterBox.empty()
+        self.rows = Rows()
+        self.cursor = 0
+        self.feed: RunFeed | None = None
+        self.columns: tuple[str, ...] = USUAL
+        self.order = Order()
+        self._previewed_narrow = False
+        self._arranged: object = None
+        self._drawn_feed: object = None
+        self._resting: Timer | None = None
+        self._moved_at = 0.0
+        self._redraw_asked = False
+
     def compose_body(self) -> ComposeResult:
-        yield PartsLine(palette=self.palette, id="filter")
+        with Container(id="body"):
+            with Container(id="left"):
+                yield FilterLine(self)
+                yield TableView(self)
+            yield Preview(self)
 
     def on_mount(self) -> None:
+        remembered = self.app.settings
+        self.columns = tuple(name for name in remembered.names("columns", USUAL) if name in COLUMNS) or USUAL
+        column = remembered.text("sort", "ended", tuple(COLUMNS))
+        self.order = Order(column, remembered.flag("sort_descending", not COLUMNS[column].text_first))
         self.set_crumbs("Runs")
 
+    def on_unmount(self) -> None:
+        self._release()
+
+    # What is shown.
+
     def tick(self) -> None:
-        self.query_one("#filter", PartsLine).show(
-            [(f"{len(self.app.services.listing.runs)} runs", self.palette.style())]
+        self._arrange()
+        self._show()
+        self._show_preview()
+
+    def refresh_size(self) -> None:
+        for size in ("narrow", "normal", "wide"):
+            self.set_class(self.size_class == size, f"-{size}")
+        self.set_class(self._has_preview, "-preview")
+        self._drawn_feed = None
+
+    @property
+    def _has_preview(self) -> bool:
+        if self.size_class == "narrow":
+            return self._previewed_narrow
+        return self.app.settings.flag("preview", True)
+
+    def look(self) -> Look:
+        """What rows are drawn with."""
+        services = self.app.services
+        return Look(
+            self.palette,
+            time.time(),
+            self.order,
+            services.colour_indices,
+            frozenset(services.marked),
+            services.listing.plan,
+            services.listing.next_run,
         )
 
+    def remark(self) -> list[Part]:
+        """What stands in place of the table when it has no rows."""
+        listing, dim = self.app.services.listing, self.palette.style("dim")
+        if listing.problem:
+            sentence = f"{shown_path(self.app.root)} cannot be read: {listing.problem}. "
+            return [("! ", self.palette.style("bad", bold=True)), *self._with_key(sentence, "open_folder", "another")]
+        if self.rows.runs or not listing.complete:
+            return []
+        if listing.runs:
+            text = f'No run matches "{cut_note(self.box.good.text)}". {len(listing.runs)} runs hidden. '
+            return [(text, self.palette.style("text")), ("esc", self.palette.style("accent")), (" clears it", dim)]
+        return [(f"No runs in {shown_path(self.app.root)}", dim)]
+
+    def _with_key(self, sentence: str, action: str, what: str) -> list[Part]:
+        key = self.app.keymap.shown(action, self.scope)
+        text = self.palette.style("text")
+        return [(sentence, text), (key, self.palette.style("accent", bold=True)), (f" opens {what}", text)]
+
+    def footer_words(self) -> Mapping[str, str]:
+        marked = len(self.app.services.marked)
+        return {"compare": f"compare {marked}"} if marked > 1 else {}
+
+    def _arrange(self) -> None:
+        """Filter and sort anew when runs, filter or order changed; the cursor stays on its run."""
+        listing = self.app.services.listing
+        wanted = (listing.runs, self.box.good, self.order, listing.plan)
+        if self._arranged is not None and all(a is b for a, b in zip(wanted, self._arranged, strict=True)):  # type: ignore[call-overload]
+            return
+        under = self.here()
+        self._arranged = wanted
+        shown = [run for run in listing.runs if self.box.good.matches(run)] if self.box.active else listing.runs
+        self.rows = arrange(shown, self.order, {run_id: turn for turn, run_id in enumerate(listing.plan.order)})
+        found = self.rows.index(under.id) if under else None
+        self.cursor = found if found is not None else max(min(self.cursor, len(self.rows.runs) - 1), 0)
+
+    def _show(self) -> None:
+        filter_line = self.query_one(FilterLine)
+        filter_line.right = self._counts()
+        filter_line.redraw()
+        self.query_one(TableView).redraw()
+
+    def _counts(self) -> list[Part]:
+        """`34 of 486 runs    marked 5    sort ended ↓`"""
+        services, signs = self.app.services, glyphs.active()
+        text, dim = self.palette.style("text"), self.palette.style("dim")
+        total = len(services.listing.runs)
+        count = f"{len(self.rows.runs)} of {total}" if self.box.active else f"{total}"
+        parts: list[Part] = [(count, text), (" run" if total == 1 else " runs", dim)]
+        if self.size_class == "narrow":
+            return parts
+        if services.marked:
+            parts += [("    marked ", dim), (f"{len(services.marked)}", text)]
+        arrow = signs.sorted_down if self.order.descending else signs.sorted_up
+        return [*parts, ("    sort ", dim), (f"{COLUMNS[self.order.column].head} {arrow}", text)]
+
+    # The preview.
+
+    def _show_preview(self) -> None:
+        if not self._has_preview:
+            self._release()
+            return
+        under = self.here()
+        if self.feed is not None and (under is None or under.id != self.feed.view.id):
+            self._rest_soon()
+        elif self.feed is None and under is not None:
+            self._read_under_cursor()
+        drawn = (self.feed, self.feed.version, self.feed.loaded) if self.feed else None
+        if drawn != self._drawn_feed:
+            self._drawn_feed = drawn
+            self.query_one(Preview).redraw()
+
+    def _rest_soon(self) -> None:
+        self._moved_at = time.monotonic()
+        if self._resting is None:
+            self._resting = self.set_timer(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        left = self._moved_at + REST_S - time.monotonic()
+        if left > 0.005:
+            self._resting = self.set_timer(left, self._rested)
+            return
+        self._resting = None
+        self._read_under_cursor()
+        self._show_preview()
+
+    def _read_under_cursor(self) -> None:
+        under = self.here()
+        if self.feed is not None and under is not None and self.feed.view.id == under.id:
+            return
+        self._release()
+        if under is not None and self._has_preview:
+            self.feed = self.app.services.feed(under.id)
+
+    def _release(self) -> None:
+        if self.feed is not None:
+            self.app.services.release(self.feed)
+            self.feed = None
+
+    # Moving.
+
+    def here(self) -> RunView | None:
+        return self.rows.runs[self.cursor] if 0 <= self.cursor < len(self.rows.runs) else None
+
+    def chosen(self) -> list[RunView]:
+        marked = set(self.app.services.marked)
+        runs = [run for run in self.rows.runs if run.id in marked]
+        under = self.here()
+        return runs or ([under] if under else [])
+
+    def _move_to(self, index: int) -> None:
+        index = max(min(index, len(self.rows.runs) - 1), 0)
+        if index != self.cursor:
+            self.cursor = index
+            self._draw_soon()
+
+    def _draw_soon(self) -> None:
+        """Draw once for all keys that are already waiting."""
+        if not self._redraw_asked:
+            self._redraw_asked = True
+            self.call_later(self._draw_now)
+
+    def _draw_now(self) -> None:
+        self._redraw_asked = False
+        with self.app.batch_update(), self.guarded():
+            self._arrange()
+            self._show()
+            self.show_footer()
+            if self._has_preview:
+                self._rest_soon()
+
+    def action_cursor_down(self) -> None:
+        self._move_to(self.cursor + 1)
+
+    def action_cursor_up(self) -> None:
+        self._move_to(self.cursor - 1)
+
+    def action_cursor_top(self) -> None:
+        self._move_to(0)
+
+    def action_cursor_end(self) -> None:
+        self._move_to(len(self.rows.runs) - 1)
+
+    def action_half_page_down(self) -> None:
+        self._move_to(self.cursor + max(self.query_one(TableView).page // 2, 1))
+
+    def action_half_page_up(self) -> None:
+        self._move_to(self.cursor - max(self.query_one(TableView).page // 2, 1))
+
+    def on_table_view_scrolled(self, message: TableView.Scrolled) -> None:
+        self._move_to(self.cursor + message.rows)
+
+    def on_table_view_clicked(self, message: TableView.Clicked) -> None:
+        if message.index is None:
+            self._sort_by(message.column)
+        elif message.index == self.cursor:
+            self.action_open()
+        else:
+            self._move_to(message.index)
+
+    # Filter, sort, columns, preview.
+
+    def action_filter(self) -> None:
+        self.query_one(FilterLine).focus()
+
+    def on_filter_line_typed(self) -> None:
+        self.clear_message()
+        self.box.read()
+        if self.box.error:
+            self.say(self.box.error, "warn", "!")
+        self._draw_soon()
+
+    def on_filter_line_left(self) -> None:
+        self.set_focus(None)
+
+    def action_back(self) -> None:
+        """Esc takes the filter away; there is nothing before this screen."""
+        if self.box.text:
+            self.box.clear()
+            self._draw_soon()
+
+    def action_sort(self) -> None:
+        key = self.app.keymap.shown("sort", self.scope)
+        self.app.push_screen(SortChoice(self.order, key), lambda column: self._sort_by(column) if column else None)
+
+    def _sort_by(self, column: str) -> None:
+        self._use(self.columns, self.order.chosen(column))
+
+    def action_columns(self) -> None:
+        self.app.push_screen(ColumnChooser(self.columns, self.order, self._use))
+
+    def _use(self, columns: tuple[str, ...], order: Order) -> None:
+        self.columns, self.order = columns, order
+        self.app.settings.put(columns=columns, sort=order.column, sort_descending=order.descending)
+        self._draw_soon()
+
+    def action_preview(self) -> None:
+        if self.size_class == "narrow":
+            self._previewed_narrow = not self._previewed_narrow
+        else:
+            self.app.settings.put(preview=not self._has_preview)
+        self.refresh_size()
+        self.changed()
+
+    # Marking and opening.
+
+    def action_mark(self) -> None:
+        under = self.here()
+        if under is not None:
+            self.app.services.mark(under.id)
+            self._move_to(self.cursor + 1)
+            self._draw_soon()
+
+    def action_mark_all(self) -> None:
+        services, shown = self.app.services, [run.id for run in self.rows.runs]
+        if set(shown) <= set(services.marked):
+            services.unmark(*shown)
+        else:
+            services.mark_all(shown)
+        self._draw_soon()
+
     def action_open(self) -> None:
-        self.app.open_run(self.app.services.listing.runs[0].id)
+        under = self.here()
+        if under is not None:
+            self.app.open_run(under.id)
+
+    def action_compare(self) -> None:
+        marked = self.app.services.marked
+        known = [run_id for run_id in marked if self.app.services.listing.find(run_id)]
+        if len(known) < 2:
+            key = self.app.keymap.shown("mark", self.scope)
+            self.say(f"{key} marks the runs to compare: two at least")
+        else:
+            self.app.open_compare(known)
+
+    def action_results(self) -> None:
+        under = self.here()
+        if under is not None:
+            self.app.open_results(under.id)
+
+    def action_log(self) -> None:
+        under = self.here()
+        if under is not None:
+            self.app.open_log(under.id)
+
+    def action_new_from_this(self) -> None:
+        under = self.here()
+        self.app.new_from(under.id if under else None)
+
+    def action_open_folder(self) -> None:
+        ask_folder(self)
+
+    def gone(self, deleted: object) -> None:
+        self._release()
+
+
+def ask_folder(screen: RunActions) -> None:
+    """Ask which runs folder to show."""
+    field = Field("path", "folder", shown_path(screen.app.root), "where the runs are, or will be")
+    form = Form("Open another runs folder", [field], lambda answers: _wrong_folder(answers["path"]))
+
+    def opened(answers: dict[str, str] | None) -> None:
+        if answers:
+            screen.app.open_folder(Path(answers["path"]).expanduser().absolute())
+
+    screen.app.push_screen(form, opened)
+
+
+def _wrong_folder(text: str) -> str:
+    path = Path(text).expanduser()
+    if not text:
+        return "give a folder"
+    return "" if path.is_dir() else f"there is no folder {shown_path(path)}"
+
+
+__all__ = ["RunsScreen", "ask_folder", "called"]
