@@ -61,7 +61,7 @@ class CifarApp(App[int], inherit_bindings=False):
         self.log_path = settings.log_file(os.environ)
         self._depth: Depth = "16" if lite and depth != "none" else depth
         self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
-        self.services = Services(root, self._poke, self._say_from_thread)
+        self.services = Services(root, self._poke, self._say_from_thread, self.call_later)
         self.undone: list[Undo] = []
         self.animation_level = "none"
         self._start = ExitStack()

@@ -21,6 +21,7 @@ from engine.curves import Axis, Curves, Points, Reading
 from engine.errors import UserError
 from engine.runs import MetricsTail, RunFolder, RunView
 from tui.chrome import Device
+from tui.engine_client import Deliver, EngineClient
 from tui.theme import Palette, RunColour, RunColours
 
 _LOG = logging.getLogger("cifar-tui")
@@ -338,8 +339,11 @@ def _device(sample: system.Sample) -> Device:
 class Services:
     """Everything that outlives a screen. Start it once the app runs, and stop it at its end."""
 
-    def __init__(self, root: Path, poke: Poke, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, root: Path, poke: Poke, say: Callable[[str], object], deliver: Deliver = lambda function: function()
+    ) -> None:
         self._poke, self._say = poke, say
+        self.engine = EngineClient(deliver)
         self.runs = RunList(root, poke)
         self.machine = Machine(poke)
         self.marked: list[str] = []
@@ -365,6 +369,7 @@ class Services:
         for poller in (self.runs, self.machine, *self._feeds.values()):
             poller.stop()
         self._feeds.clear()
+        self.engine.close()
 
     def open_folder(self, root: Path) -> None:
         """Show another runs folder from now on."""
