@@ -147,23 +147,27 @@ def settings_line(state: ViewState, palette: Palette, shown: tuple[float, float]
     return parts
 
 
-def figures_line(view: RunView, rate: float | None, lr: float | None, palette: Palette) -> list[Part]:
-    """What stays of the side pane where there is no room for it."""
+def figures_line(view: RunView, rate: float | None, lr: float | None, width: int, palette: Palette) -> list[Part]:
+    """What stays of the side pane where there is no room for it: as many entries as fit."""
     text, dim = palette.style("text"), palette.style("dim")
-    parts: list[Part] = []
+    entries: list[list[Part]] = []
     if view.best is not None:
         value = format.loss(view.best) if view.best_metric.endswith("loss") else f"{format.accuracy(view.best)} %"
-        parts += [("best ", dim), (value, palette.style("text", bold=True)), (f" @ {view.best_epoch:g}", dim)]
+        entries.append([("best ", dim), (value, palette.style("text", bold=True)), (f" @ {view.best_epoch:g}", dim)])
     if view.test is not None:
-        parts += [("   test ", dim), (f"{format.accuracy(view.test)} %", palette.style("text", bold=True))]
+        entries.append([("test ", dim), (f"{format.accuracy(view.test)} %", palette.style("text", bold=True))])
     if lr is not None:
-        parts += [("   lr ", dim), (format.learning_rate(lr), text)]
+        entries.append([("lr ", dim), (format.learning_rate(lr), text)])
     if rate is not None:
-        parts += [("   ", dim), (format.throughput(rate), text)]
+        entries.append([(format.throughput(rate), text)])
     if view.parameters is not None:
-        parts += [("   params ", dim), (format.parameters(view.parameters), text)]
+        entries.append([("params ", dim), (format.parameters(view.parameters), text)])
     if view.macs is not None:
-        parts += [("   MACs ", dim), (format.macs(view.macs), text)]
+        entries.append([("MACs ", dim), (format.macs(view.macs), text)])
+    parts: list[Part] = []
+    for entry in entries:
+        longer = [*parts, *([("   ", dim)] if parts else []), *entry]
+        parts = longer if line.width_of(longer) <= width else parts
     return parts
 
 

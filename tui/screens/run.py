@@ -1,7 +1,8 @@
 """One run, live or past: its curves, its figures, its log, and what one can ask of it."""
 
 import time
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -15,20 +16,22 @@ from tui.configuration import flatten
 from tui.layer_figures import Stage, layers, stages
 from tui.log_lines import lines_of
 from tui.plot.model import Range
-from tui.plot.view_state import ZOOM, ViewState
+from tui.plot.view_state import ViewState
+from tui.run_actions import RunActions, called
 from tui.run_figures import About, groups, last_finite
 from tui.run_layout import RunLayout, arrange
 from tui.run_plots import Drawing, Series
-from tui.screens.base import BaseScreen
+from tui.screens.layers import LayersOverlay
+from tui.screens.log import LogScreen
+from tui.screens.plot_keys import PlotKeys
 from tui.screens.run_panes import LogPane, PlotBoard, SidePane
 from tui.services import LOG_BYTES, RunFeed
 
 MODEL_BYTES = 8 << 20
-CELL_PART = 8  # the cross-hair never moves by less than this part of a cell
 HALF_PAGE = 10
 
 
-class RunScreen(BaseScreen):
+class RunScreen(PlotKeys, RunActions):
     """Curves, figures and log of one run; the same for a run that is over."""
 
     scope = "run"
@@ -49,6 +52,7 @@ class RunScreen(BaseScreen):
         self._stages: list[Stage] = []
         self._about_of: object = None
         self._reading: Reading | None = None
+        self._asked: tuple[float | None, Axis] = (None, "epoch")
         self._time_end = 0.0
         self._layout: RunLayout | None = None
         self._phase = ("", 0.0)
@@ -79,6 +83,15 @@ class RunScreen(BaseScreen):
     def run_view(self) -> RunView:
         """The run as it was last seen."""
         return self.feed.view
+
+    def chosen(self) -> list[RunView]:
+        return [self.run_view]
+
+    def gone(self, deleted: Sequence[RunView]) -> None:
+        self.app.back()
+
+    def footer_words(self) -> Mapping[str, str]:
+        return {} if self.run_view.live else {"stop": ""}
 
     # Drawing.
 
@@ -151,7 +164,7 @@ class RunScreen(BaseScreen):
         figures = None
         if self.size_class == "narrow":
             rate, lr = last_finite(series, "images_s"), last_finite(series, "lr")
-            figures = run_lines.figures_line(view, rate, lr, self.palette)
+            figures = run_lines.figures_line(view, rate, lr, self.app.size.width - 2, self.palette)
         self.query_one(LogPane).show(lines, count, self.palette, focused=self._pane == "log", figures=figures)
 
     # What is read once, in a thread of its own.
@@ -161,32 +174,22 @@ class RunScreen(BaseScreen):
         wanted = (view.attempt, view.parameters)
         if wanted != self._about_of:
             self._about_of = wanted
-            self.run_worker(self._read_about, thread=True, group="about", exclusive=True, exit_on_error=False)
+            folder = self.feed.folder
+            self.in_thread(lambda: read_about(folder), self._take_about)
 
-    def _read_about(self) -> None:
-        folder: RunFolder = self.feed.folder
-        model = atomic.read_json(folder.path / "model.json", limit=MODEL_BYTES) or {}
-        about = About(flatten(folder.config_text()), model, str(folder.summary().get("slot", "")))
-        self.app.call_from_thread(self._take_about, about, stages(layers(model)))
-
-    def _take_about(self, about: About, joined: list[Stage]) -> None:
-        self._about, self._stages = about, joined
+    def _take_about(self, about: About) -> None:
+        self._about, self._stages = about, stages(layers(about.model))
         self.changed()
 
     def _read_exact(self) -> None:
-        """Ask for the exact values at the cross-hair."""
-        place, axis = self.state.cross_hair, self.state.x
+        """Ask for the exact values at the cross-hair, which has moved."""
+        self._asked = asked = place, axis = self.state.cross_hair, self.state.x
+        self._reading = None
         if place is not None:
-            self.run_worker(
-                lambda: self._look_up(place, axis), thread=True, group="exact", exclusive=True, exit_on_error=False
-            )
+            self.in_thread(lambda: self.feed.exact(place, axis), partial(self._take_reading, asked))
 
-    def _look_up(self, place: float, axis: Axis) -> None:
-        reading = self.feed.exact(place, axis)
-        self.app.call_from_thread(self._take_reading, place, axis, reading)
-
-    def _take_reading(self, place: float, axis: Axis, reading: Reading | None) -> None:
-        if (place, axis) == (self.state.cross_hair, self.state.x):
+    def _take_reading(self, asked: tuple[float | None, Axis], reading: Reading | None) -> None:
+        if self._asked == asked:
             self._reading = reading
             self.changed()
 
@@ -194,94 +197,42 @@ class RunScreen(BaseScreen):
         """Say it when the run ends before one's eyes."""
         before, self._state_before = self._state_before, view.state
         if before in ("running", "paused", "starting") and not view.live and view.state != "unknown":
-            words, kind = ending(
-                view, self.app.keymap.shown("results", "run"), self.app.keymap.shown("resume", "run")
-            )
+            words, kind = ending(view, self.app.keymap.shown("results", "run"), self.app.keymap.shown("resume", "run"))
             self.say(words, "good" if kind else "bad", glyphs.active().state(view.state))
 
-    # Keys of the plots.
+    # What the keys of the plots ask.
 
-    def _set(self, state: ViewState) -> None:
-        moved = (state.cross_hair, state.x) != (self.state.cross_hair, self.state.x)
-        self.state = state
-        if moved:
-            self._reading = None
+    def plot_whole(self) -> Range:
+        return self._drawing(self.run_view, self.feed.series).whole
+
+    def plot_places(self) -> Sequence[float]:
+        return run_plots.places(self._drawing(self.run_view, cache(self.feed.series)))
+
+    def plot_newest(self) -> float | None:
+        return run_plots.newest(self.feed.series, self.state.x)
+
+    def plot_columns(self) -> int:
+        shown = [place.name for place in self._layout.places] if self._layout else []
+        name = self._pane if self._pane in shown else next(iter(shown), "")
+        return self.query_one(PlotBoard).columns_of(name)
+
+    def plot_translate(self, x: float, axis: Axis) -> float | None:
+        return run_plots.translate(self.feed.series, x, self.state.x, axis)
+
+    def show_state(self) -> None:
+        if self._asked != (self.state.cross_hair, self.state.x):
             self._read_exact()
         self._tick_now()
 
-    def _whole(self) -> Range:
-        return self._drawing(self.run_view, self.feed.series).whole
-
-    def _move(self, by: int) -> None:
-        drawing = self._drawing(self.run_view, cache(self.feed.series))
-        low, high = self.state.shown(drawing.whole)
-        columns = self.query_one(PlotBoard).columns_of(self._shown_plot())
-        least = (high - low) / (columns * CELL_PART)
-        self._set(self.state.moved(run_plots.places(drawing), by, drawing.whole, least))
-
-    def _shown_plot(self) -> str:
-        names = [place.name for place in self._layout.places] if self._layout else []
-        return self._pane if self._pane in names else next(iter(names), "accuracy")
-
-    def action_cross_hair(self) -> None:
-        drawing = self._drawing(self.run_view, cache(self.feed.series))
-        self._set(self.state.toggled_cross_hair(run_plots.places(drawing), drawing.whole))
-
-    def action_cross_hair_left(self) -> None:
-        self._move(-1)
-
-    def action_cross_hair_right(self) -> None:
-        self._move(+1)
-
-    def action_cross_hair_left_ten(self) -> None:
-        self._move(-10)
-
-    def action_cross_hair_right_ten(self) -> None:
-        self._move(+10)
-
-    def action_smooth_more(self) -> None:
-        self._set(self.state.smoothed(+1))
-
-    def action_smooth_less(self) -> None:
-        self._set(self.state.smoothed(-1))
-
-    def action_smooth_none(self) -> None:
-        self._set(self.state.unsmoothed())
-
-    def action_x_axis(self) -> None:
-        series: Series = cache(self.feed.series)
-        old, new = self.state.x, self.state.next_axis()
-        self._set(self.state.on_axis(new, lambda x: run_plots.translate(series, x, old, new)))
-
-    def action_log_y(self) -> None:
-        self._set(self.state.toggled_log_y())
-
-    def action_log_x(self) -> None:
-        self._set(self.state.toggled_log_x())
-
-    def action_zoom_in(self) -> None:
-        self._set(self.state.zoomed(self._whole(), ZOOM, run_plots.newest(self.feed.series, self.state.x)))
-
-    def action_zoom_out(self) -> None:
-        self._set(self.state.zoomed(self._whole(), 1 / ZOOM, run_plots.newest(self.feed.series, self.state.x)))
-
-    def action_pan_left(self) -> None:
-        self._set(self.state.panned(self._whole(), -1))
-
-    def action_pan_right(self) -> None:
-        self._set(self.state.panned(self._whole(), +1))
-
-    def action_whole_range(self) -> None:
-        self._set(self.state.wholly())
-
     def action_follow(self) -> None:
         self.query_one(LogPane).to_end()
-        self._set(self.state.toggled_follow())
+        super().action_follow()
 
     def on_plot_board_pointed(self, message: PlotBoard.Pointed) -> None:
         self._focus_pane(message.name)
         if message.x is not None:
-            self._set(self.state.pointed(message.x))
+            self.state = self.state.pointed(message.x)
+            self.show_state()
 
     # Panes.
 
@@ -341,7 +292,7 @@ class RunScreen(BaseScreen):
         self.app.open_log(self.run_id)
 
     def action_filter(self) -> None:
-        self.app.open_log(self.run_id)
+        self.app.push_screen(LogScreen(self.run_id, searching=True))
 
     def action_results(self) -> None:
         if self.run_view.test is None and self.run_view.test_last is None:
@@ -350,9 +301,17 @@ class RunScreen(BaseScreen):
         self.app.open_results(self.run_id)
 
     def action_layers(self) -> None:
-        from tui.screens.layers import LayersScreen
+        network = layers(self._about.model)
+        if network:
+            self.app.push_screen(LayersOverlay(called(self.run_view), network))
+        else:
+            self.say("No layers yet: the network is not built")
 
-        self.app.push_screen(LayersScreen(self.run_id))
+
+def read_about(folder: RunFolder) -> About:
+    """The run's settings, model and slot, from its folder."""
+    model = atomic.read_json(folder.path / "model.json", limit=MODEL_BYTES) or {}
+    return About(flatten(folder.config_text()), model, str(folder.summary().get("slot", "")))
 
 
 def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, bool]:

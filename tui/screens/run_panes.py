@@ -160,7 +160,7 @@ class LogPane(GridView):
         end = len(self._lines) - self._back
         shown = self._lines[max(end - (height - top), 0) : max(end, 0)]
         for row, text in enumerate(shown, top):
-            lay_out(grid, row, log_parts(text, palette), [])
+            lay_out(grid, row, log_parts(text, palette, grid.width - 2), [])
         return grid
 
     def _draw_head(self, grid: Grid, palette: Palette) -> int:
