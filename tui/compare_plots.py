@@ -139,6 +139,8 @@ def scatter(
         if (place := pareto.placed(line, axis)) is not None
     ]
     front = pareto.pareto_front([(dot.size, dot.accuracy) for dot in dots])
+    y_range = _accuracy_range([dot.accuracy for dot in dots], [place[1] for _, _, place in placed])
+    dots = [dot for dot in dots if y_range is None or dot.accuracy >= y_range[0]]
     sizes = [dot.size for dot in dots] + [place[0] for _, _, place in placed]
     x_range = _around(sizes, [BUDGET] if axis == "parameters" else [])
     accent, dim = palette.style("accent"), palette.style("dim")
@@ -148,11 +150,11 @@ def scatter(
         "test accuracy",
         (Curve(xs, ys, accent),) if xs else (),
         unit=f"% against {'parameters' if axis == 'parameters' else 'MACs'}, M",
-        marks=(*marks, *(_placed_mark(*one) for one in placed)),
+        marks=(*marks, *_placed_marks(placed)),
         uprights=(Upright(BUDGET, f"{BUDGET:g} M", dim),) if axis == "parameters" else (),
         x_label="",
         x_range=x_range,
-        y_range=_accuracy_range([dot.accuracy for dot in dots], [place[1] for _, _, place in placed]),
+        y_range=y_range,
         ceiling=100.0,
         log_x=True,
         form=format.accuracy,
@@ -162,10 +164,14 @@ def scatter(
     )
 
 
-def _placed_mark(line: Line, colour: RunColour, place: tuple[float, float, bool]) -> Mark:
-    size, accuracy, tested = place
-    name = shorten(line.name, _LABEL, glyphs.active().ellipsis)
-    return Mark(size, accuracy, name if tested else f"{name} (val)", colour.solid, colour.solid)
+def _placed_marks(placed: Sequence[tuple[Line, RunColour, tuple[float, float, bool]]]) -> Iterable[Mark]:
+    """The compared lines, called by their network where that tells them apart, else by their name."""
+    networks = [line.view.architecture for line, _, _ in placed]
+    for line, colour, (size, accuracy, tested) in placed:
+        network = line.view.architecture
+        name = network if network and networks.count(network) == 1 else line.name
+        label = shorten(name, _LABEL, glyphs.active().ellipsis) + ("" if tested else " (val)")
+        yield Mark(size, accuracy, label, colour.solid, colour.solid)
 
 
 def _around(sizes: Sequence[float], also: Sequence[float]) -> Range:

@@ -144,10 +144,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A label and one cell a line."""
+    """A label and one cell a line; `factors` says that differences are ratios."""
 
     label: str
     cells: tuple[Cell, ...]
+    factors: bool = False
 
 
 def extremes(curves: Series) -> dict[str, Reached]:
@@ -345,7 +346,7 @@ def _size_row(
         Cell(form(size), format.factor(size / base) if size and base and place != baseline else "", number=size)
         for place, size in enumerate(sizes)
     ]
-    return Row(label, tuple(cells))
+    return Row(label, tuple(cells), factors=True)
 
 
 def _parameters(view: RunView) -> float | None:

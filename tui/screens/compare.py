@@ -1,0 +1,489 @@
+"""Runs side by side: their curves over each other, accuracy against size, figures with differences, settings."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.events import Click
+
+from engine.curves import Axis
+from tui import compare_plots, compare_table, comparison, glyphs, run_plots
+from tui.chrome import PartsLine
+from tui.compare_plots import Overlay
+from tui.compare_table import Table
+from tui.comparison import METRIC, METRICS, Drawn, Line, Member, Metric, Reached
+from tui.comparison_settings import setting_rows, settings_of
+from tui.configuration import Settings
+from tui.line import Part, width_of
+from tui.pareto import Dot, SizeAxis, sized
+from tui.plot.model import Plot, Range
+from tui.plot.view_state import ViewState
+from tui.plot.widget import PlotView
+from tui.screens.base import BaseScreen
+from tui.screens.compare_panes import Divider, TableView, settings_line
+from tui.screens.plot_keys import PlotKeys
+from tui.services import Changed, RunFeed
+from tui.theme import Palette, RunColour
+
+if TYPE_CHECKING:
+    from tui.app import CifarApp
+
+MOST_RUNS = 64  # each is followed by a thread of its own
+OVERLAY_LEAST, SCATTER_LEAST = 60, 36
+_PANES = ("overlay", "scatter", "metrics", "settings")
+_TABLE_PANES = ("metrics", "settings")
+
+
+class CompareScreen(PlotKeys, BaseScreen):
+    """Several runs against one of them."""
+
+    scope = "compare"
+
+    DEFAULT_CSS = """
+    CompareScreen > PartsLine { height: 1; }
+    CompareScreen > Horizontal { width: 100%; }
+    CompareScreen .hidden { display: none; }
+    """
+
+    def __init__(self, run_ids: Sequence[str]) -> None:
+        super().__init__()
+        self.run_ids = tuple(dict.fromkeys(run_ids))[:MOST_RUNS]
+        self._left_out = len(set(run_ids)) - len(self.run_ids)
+        self.state = ViewState()
+        self._feeds: dict[str, RunFeed] = {}
+        self._settings: dict[str, Settings] = {}
+        self._reached: dict[str, tuple[int, dict[str, Reached]]] = {}
+        self._drawn: dict[str, tuple[object, Drawn]] = {}
+        self._dots: tuple[object, list[Dot]] = (None, [])
+        self._shown: dict[str, tuple[Plot, Palette]] = {}
+        self._lines: list[Line] = []
+        self._baseline_run = self.run_ids[0] if self.run_ids else ""
+        self._series = ""
+        self._scatter_axis: SizeAxis = "parameters"
+        self._together, self._every = True, False
+        self._pane, self._whole_screen = "overlay", False
+        self._first = self._scroll = 0
+        self._selected: str = ""
+        self._order = ""
+        self._time_end = 0.0
+        self._whole: Range = (0.0, 1.0)
+
+    def compose_body(self) -> ComposeResult:
+        yield PartsLine(palette=self.palette, id="settings")
+        with Horizontal(id="plots"):
+            yield PlotView(palette=self.palette, id="overlay")
+            yield Divider()
+            yield PlotView(palette=self.palette, id="scatter")
+        yield TableView()
+
+    def on_mount(self) -> None:
+        self.set_crumbs("Runs", "Compare")
+        self._feeds = {run_id: self.app.services.feed(run_id) for run_id in self.run_ids}
+        threading.Thread(target=self._read_settings, args=(self.app,), name="compare settings", daemon=True).start()
+        if self._left_out:
+            self.say(f"The first {MOST_RUNS} of {MOST_RUNS + self._left_out} runs are compared", "warn")
+
+    def on_unmount(self) -> None:
+        for feed in self._feeds.values():
+            self.app.services.release(feed)
+
+    def _read_settings(self, app: "CifarApp") -> None:
+        self._settings = {run_id: settings_of(feed.config) for run_id, feed in self._feeds.items()}
+        app.post_message(Changed())
+
+    # What is shown.
+
+    def refresh_size(self) -> None:
+        width, body = self.app.size.width, self.app.size.height - 2
+        narrow = self.size_class == "narrow"
+        plots, table = self.query_one("#plots", Horizontal), self.query_one(TableView)
+        overlay, scatter = self.query_one("#overlay", PlotView), self.query_one("#scatter", PlotView)
+        alone = self._whole_screen
+        gap = 0 if narrow or alone else 1
+        plots.styles.height = body - 1 - gap if alone else round(body * (0.5 if narrow else 0.45))
+        plots.styles.margin = (gap, 0, gap, 0)
+        with_scatter = self._has_scatter and not alone
+        overlay.styles.width = "1fr" if not with_scatter else max(OVERLAY_LEAST, round((width - 1) * 0.645))
+        overlay.set_class(alone and self._pane == "scatter", "hidden")
+        scatter.set_class(not (with_scatter or (alone and self._pane == "scatter")), "hidden")
+        self.query_one(Divider).set_class(not with_scatter, "hidden")
+        table.set_class(alone, "hidden")
+
+    @property
+    def _has_scatter(self) -> bool:
+        return self.app.size.width > OVERLAY_LEAST + SCATTER_LEAST
+
+    def tick(self) -> None:
+        self._lines = self._ordered(comparison.lines(self._members(), together=self._together))
+        if not self._lines:
+            return
+        colours, metric = self._colours(), self._metric()
+        drawn = [self._curve(line, metric) for line in self._lines]
+        self._measure(drawn)
+        self._show_settings(metric, colours)
+        self._show_overlay(drawn, colours, metric)
+        self._show_scatter(colours)
+        self._show_table(drawn, colours, metric)
+
+    def _members(self) -> list[Member]:
+        return [
+            Member(feed.view, self._settings.get(run_id, {}), self._reached_by(feed))
+            for run_id, feed in self._feeds.items()
+        ]
+
+    def _reached_by(self, feed: RunFeed) -> dict[str, Reached]:
+        version, found = self._reached.get(feed.folder.id, (-1, {}))
+        if version != feed.version:
+            version, found = feed.version, comparison.extremes(feed)
+            self._reached[feed.folder.id] = version, found
+        return found
+
+    def _ordered(self, found: list[Line]) -> list[Line]:
+        """The lines as they were marked, or by the metric that is drawn."""
+        metric = METRIC.get(self._series)
+        if not self._order or metric is None:
+            return found
+        better = -1 if metric.better == "higher" else 1
+        sign = better if self._order == "best" else -better
+
+        def rank(line: Line) -> tuple[bool, float]:
+            value = comparison.mean(line.figures(metric.series))
+            return value is None, sign * (value or 0.0)
+
+        return sorted(found, key=rank)
+
+    def _colours(self) -> list[RunColour]:
+        indices = self.app.services.colours_of([feed.view for feed in self._feeds.values()])
+        return [self.palette.run(indices[line.view.id]) for line in self._lines]
+
+    def _metric(self) -> Metric:
+        """The metric that was chosen, or the first that somebody has."""
+        known = comparison.plotted(self._lines, self._feeds.get)
+        if self._series not in {metric.series for metric in known}:
+            return known[0] if known else METRICS[0]
+        return METRIC[self._series]
+
+    def _curve(self, line: Line, metric: Metric) -> Drawn:
+        versions = tuple(self._feeds[member.view.id].version for member in line.members)
+        wanted = (versions, metric, self.state.x, self.state.smoothing)
+        known = self._drawn.get(line.key)
+        if known is None or known[0] != wanted:
+            drawn = comparison.curve(line, metric, self.state.x, self.state.smoothing, self._feeds.get)
+            known = self._drawn[line.key] = (wanted, drawn)
+        return known[1]
+
+    def _measure(self, drawn: Sequence[Drawn]) -> None:
+        """The x axis from end to end, and the window moved on where it follows."""
+        feeds = list(self._feeds.values())
+        for feed in feeds:
+            if feed.view.live:
+                last = run_plots.newest(feed.series, "time")
+                self._time_end = run_plots.time_end(self._time_end, feed.view, last)
+        views = [feed.view for feed in feeds]
+        self._whole = compare_plots.whole_range(views, self._feeds.get, self.state.x, self._time_end)
+        self.state = self.state.following(self._newest(drawn), self._whole)
+
+    @staticmethod
+    def _newest(drawn: Sequence[Drawn]) -> float | None:
+        return max((curve.xs[-1] for curve in drawn if len(curve.xs)), default=None)
+
+    @property
+    def _baseline(self) -> int:
+        """The place of the line that holds the baseline."""
+        return self._place_of(self._baseline_run) or 0
+
+    def _place_of(self, run_id: str) -> int | None:
+        for place, line in enumerate(self._lines):
+            if any(member.view.id == run_id for member in line.members):
+                return place
+        return None
+
+    def _show_settings(self, metric: Metric, colours: Sequence[RunColour]) -> None:
+        base, colour = self._lines[self._baseline], colours[self._baseline]
+        right: list[Part] = [("against ", self.palette.style("dim")), (base.title, colour.solid)]
+        room = self.app.size.width - 4 - width_of(right)
+        settings = self._settings_shown(metric)
+        left = settings_line(len(self._feeds), len(self._lines), settings, self.palette, room)
+        self.query_one("#settings", PartsLine).show(left, right)
+
+    def _settings_shown(self, metric: Metric) -> list[tuple[str, str]]:
+        """Label and value of each setting, those that give way first at the end."""
+        shown = [("metric", f"{metric.title} {metric.unit}".rstrip()), ("x", self.state.x)]
+        shown += [("y", "log")] if self.state.log_y else []
+        return [
+            *shown,
+            ("smooth", f"{self.state.smoothing:.2f}"),
+            ("seeds", "median, band" if self._together else "apart"),
+        ]
+
+    def _show_overlay(self, drawn: Sequence[Drawn], colours: Sequence[RunColour], metric: Metric) -> None:
+        plot = compare_plots.overlay(
+            Overlay(
+                self._lines,
+                drawn,
+                colours,
+                metric,
+                self.state,
+                self._whole,
+                self.palette,
+                self._feeds.get,
+                self._baseline,
+                self._pane == "overlay",
+            )
+        )
+        self._show_plot("#overlay", plot)
+
+    def _show_scatter(self, colours: Sequence[RunColour]) -> None:
+        if not self._has_scatter and self._pane != "scatter":
+            return
+        base = self._lines[self._baseline].view
+        wanted = (self.app.services.listing, self._scatter_axis, base.dataset)
+        if self._dots[0] != wanted:
+            self._dots = (wanted, sized(self.app.services.listing.runs, self._scatter_axis, base.dataset))
+        focused = self._pane == "scatter"
+        plot = compare_plots.scatter(
+            self._dots[1], self._lines, colours, self._scatter_axis, self.palette, focused=focused
+        )
+        self._show_plot("#scatter", plot)
+
+    def _show_plot(self, place: str, plot: Plot) -> None:
+        if self._shown.get(place) != (plot, self.palette):
+            self._shown[place] = (plot, self.palette)
+            self.query_one(place, PlotView).show(plot, self.palette)
+
+    def _show_table(self, drawn: Sequence[Drawn], colours: Sequence[RunColour], metric: Metric) -> None:
+        base = self._baseline
+        rows = comparison.metric_rows(self._lines, base)
+        at = self.state.cross_hair
+        if at is not None:
+            values = [compare_plots.value_at(curve, at) for curve in drawn]
+            label = f"at {self.state.x_label} {self.state.x_text(at)}"
+            rows.insert(0, comparison.row_at(self._lines, base, metric, values, label))
+        selected = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
+        table = Table(
+            self._lines,
+            colours,
+            rows,
+            setting_rows(self._lines, base, glyphs.active().same, every=self._every),
+            base,
+            self._first,
+            self._scroll,
+            selected,
+            self._pane,
+        )
+        self.query_one(Divider).show(self.palette)
+        self.query_one(TableView).show(table, self.palette, narrow=self.size_class == "narrow")
+
+    def footer_words(self) -> Mapping[str, str]:
+        return {
+            "seeds": "seeds apart" if self._together else "seeds together",
+            "all_keys": "differing keys" if self._every else "all keys",
+        }
+
+    # Keys of plots.
+
+    def plot_whole(self) -> Range:
+        return self._whole
+
+    def plot_places(self) -> Sequence[float]:
+        return compare_plots.places(drawn for _, drawn in self._drawn.values())
+
+    def plot_newest(self) -> float | None:
+        return self._newest([drawn for _, drawn in self._drawn.values()])
+
+    def plot_columns(self) -> int:
+        return self.query_one("#overlay", PlotView).size.width
+
+    def plot_translate(self, x: float, axis: Axis) -> float | None:
+        places = (run_plots.translate(feed.series, x, self.state.x, axis) for feed in self._feeds.values())
+        return next((place for place in places if place is not None), None)
+
+    def show_state(self) -> None:
+        self._show()
+
+    def action_pan_left(self) -> None:
+        if self._pans_the_plot:
+            super().action_pan_left()
+        else:
+            self._pan_lines(-1)
+
+    def action_pan_right(self) -> None:
+        if self._pans_the_plot:
+            super().action_pan_right()
+        else:
+            self._pan_lines(1)
+
+    @property
+    def _pans_the_plot(self) -> bool:
+        return self._pane not in _TABLE_PANES and self.state.window is not None
+
+    def action_cross_hair_left(self) -> None:
+        if self._pane in _TABLE_PANES:
+            self._select(-1)
+        else:
+            super().action_cross_hair_left()
+
+    def action_cross_hair_right(self) -> None:
+        if self._pane in _TABLE_PANES:
+            self._select(1)
+        else:
+            super().action_cross_hair_right()
+
+    def on_plot_view_pointed(self, message: PlotView.Pointed) -> None:
+        self._go_to(message.view.id or "overlay")
+        if message.view.id == "overlay":
+            self.state = self.state.pointed(message.x)
+        self._show()
+
+    # Keys of the comparison.
+
+    def action_metric(self) -> None:
+        known = [metric.series for metric in comparison.plotted(self._lines, self._feeds.get)]
+        if known:
+            at = known.index(self._metric().series)
+            self._series = known[(at + 1) % len(known)]
+            self._show()
+
+    def action_all_keys(self) -> None:
+        self._every, self._scroll = not self._every, 0
+        self._show()
+
+    def action_seeds(self) -> None:
+        self._together = not self._together
+        self._drawn.clear()
+        self._show()
+
+    def action_baseline(self) -> None:
+        """The line that is selected in the table, else the next one."""
+        if not self._lines:
+            return
+        chosen = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
+        if chosen is None or chosen == self._baseline:
+            chosen = (self._baseline + 1) % len(self._lines)
+        self._baseline_run = self._lines[chosen].view.id
+        self._show()
+
+    def action_scatter_axis(self) -> None:
+        self._scatter_axis = "macs" if self._scatter_axis == "parameters" else "parameters"
+        self._show()
+
+    def action_sort(self) -> None:
+        """As marked, best first, worst first."""
+        self._series = self._metric().series
+        self._order = {"": "best", "best": "worst", "worst": ""}[self._order]
+        self._show()
+        words = {"": "as they were marked", "best": "best first", "worst": "worst first"}
+        self.say(f"Runs stand {words[self._order]}")
+
+    # Moving about.
+
+    @property
+    def _panes(self) -> tuple[str, ...]:
+        return _PANES if self._has_scatter else tuple(pane for pane in _PANES if pane != "scatter")
+
+    def action_next_pane(self) -> None:
+        self._step_pane(1)
+
+    def action_previous_pane(self) -> None:
+        self._step_pane(-1)
+
+    def _step_pane(self, by: int) -> None:
+        panes = self._panes if not self._whole_screen else ("overlay", "scatter")
+        at = panes.index(self._pane) if self._pane in panes else 0
+        self._go_to(panes[(at + by) % len(panes)])
+        self._show()
+
+    def _go_to(self, pane: str) -> None:
+        self._pane = pane
+        if pane in _TABLE_PANES and self._place_of(self._selected) is None and self._lines:
+            self._selected = self._lines[self._baseline].view.id
+        if self._whole_screen:
+            self.refresh_size()
+
+    def _shown_lines(self) -> list[int]:
+        """The order of the lines in the table: the baseline, then the others."""
+        base = self._baseline
+        return [base, *(place for place in range(len(self._lines)) if place != base)]
+
+    def _room_for_lines(self) -> int:
+        return compare_table.room_for_lines(self.app.size.width, narrow=self.size_class == "narrow")
+
+    def _pan_lines(self, by: int) -> None:
+        most = max(len(self._lines) - self._room_for_lines(), 0)
+        self._first = min(max(self._first + by, 0), most)
+        self._show()
+
+    def _select(self, by: int) -> None:
+        order = self._shown_lines()
+        at = self._place_of(self._selected)
+        rank = min(max((order.index(at) if at is not None else 0) + by, 0), len(order) - 1)
+        self._selected = self._lines[order[rank]].view.id
+        room = self._room_for_lines() - 1
+        if rank:
+            self._first = min(max(self._first, rank - room), rank - 1)
+        self._show()
+
+    def action_cursor_down(self) -> None:
+        self._scroll_by(1)
+
+    def action_cursor_up(self) -> None:
+        self._scroll_by(-1)
+
+    def action_half_page_down(self) -> None:
+        self._scroll_by(max(self._room_for_settings() // 2, 1))
+
+    def action_half_page_up(self) -> None:
+        self._scroll_by(-max(self._room_for_settings() // 2, 1))
+
+    def action_cursor_top(self) -> None:
+        self._scroll_by(-self._scroll)
+
+    def action_cursor_end(self) -> None:
+        self._scroll_by(1 << 20)
+
+    def _room_for_settings(self) -> int:
+        view = self.query_one(TableView)
+        return compare_table.room_for_settings(view.table, view.size.height) if view.table else 0
+
+    def _scroll_by(self, by: int) -> None:
+        table = self.query_one(TableView).table
+        most = max(len(table.settings.rows) - self._room_for_settings(), 0) if table else 0
+        self._scroll = min(max(self._scroll + by, 0), most)
+        self._show()
+
+    def action_open(self) -> None:
+        """A plot fills the screen, and gives it back; in the table the selected run opens."""
+        if self._pane not in _TABLE_PANES:
+            self._whole_screen = not self._whole_screen
+            self.refresh_size()
+            self._show()
+            return
+        place = self._place_of(self._selected)
+        if place is not None:
+            self.app.open_run(self._lines[place].view.id)
+
+    def action_back(self) -> None:
+        if self._whole_screen:
+            self.action_open()
+        else:
+            super().action_back()
+
+    def on_click(self, event: Click) -> None:
+        view = self.query_one(TableView)
+        if view.region.contains(event.screen_x, event.screen_y):
+            self._go_to(view.pane_at(event.screen_y - view.region.y))
+            self._show()
+
+    def on_mouse_scroll_down(self) -> None:
+        self._scroll_by(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self._scroll_by(-3)
+
+    def _show(self) -> None:
+        """Draw at once what a key has changed."""
+        with self.app.batch_update(), self.guarded():
+            self.show_footer()
+            self.tick()
