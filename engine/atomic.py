@@ -22,13 +22,18 @@ from engine.process import Identity
 # macOS: fsync leaves the data in the drive's own cache, this does not.
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
-_FULL = {
+_NO_ROOM = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file size limit (ulimit -f) is reached",
 }
 _TEMPORARY = re.compile(r"\..+\.(\d{1,7})-(\d{1,19})-\d+\.tmp", re.DOTALL)  # .NAME.PID-START-NUMBER.tmp
 _number = itertools.count()
+
+
+def out_of_room(error: OSError) -> str:
+    """What ran out ("the disk is full", …), or "" when the error has another cause."""
+    return _NO_ROOM.get(error.errno or 0, "")
 
 
 class DiskFullError(OSError):
@@ -41,7 +46,7 @@ def write_bytes(path: Path | str, data: bytes | bytearray | memoryview) -> None:
     Raises DiskFullError, and OSError for anything else; ELOOP if the target is a symbolic link.
     """
     path = Path(path)
-    with _naming_full_disks(path), _open_folder(path.parent) as folder:
+    with _naming_full_disks(path), open_folder(path.parent) as folder:
         _refuse_link(path, folder)
         temporary = _temporary_name(path.name)
         try:
@@ -51,7 +56,7 @@ def write_bytes(path: Path | str, data: bytes | bytearray | memoryview) -> None:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -61,7 +66,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """`write_bytes` of a JSON document. NaN and infinities, which JSON lacks, become null."""
-    write_bytes(path, (_encode_json(value) + "\n").encode("ascii"))
+    write_bytes(path, (encode_json(value) + "\n").encode("ascii"))
 
 
 def read_json(path: Path | str, limit: int = 1 << 20) -> dict[str, Any] | None:
@@ -70,30 +75,33 @@ def read_json(path: Path | str, limit: int = 1 << 20) -> dict[str, Any] | None:
     NaN and infinities read as None.
     """
     try:
-        descriptor = open_regular(path, os.O_RDONLY)
-    except OSError:
+        data = read_regular(path, limit)
+        value = json.loads(data, parse_constant=_no_constant, parse_float=_finite) if len(data) <= limit else None
+    except (OSError, ValueError, RecursionError):
         return None
-    with open(descriptor, "rb") as file:
-        try:
-            data = file.read(limit + 1)
-            value = json.loads(data, parse_constant=_no_constant, parse_float=_finite) if len(data) <= limit else None
-        except (OSError, ValueError, RecursionError):
-            return None
     return value if isinstance(value, dict) else None
 
 
-def open_regular(path: Path | str, flags: int = os.O_RDONLY) -> int:
+def open_regular(path: Path | str, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
     """A descriptor of a regular file, made with mode 0600 if `flags` say O_CREAT.
 
-    Never follows a link at the path and never waits for a FIFO or a device.
+    Never waits for a FIFO or a device, and follows a link at the path only with `follow`, for files that a person
+    named or keeps among their settings.
 
     Raises OSError: ELOOP for a symbolic link, EINVAL for anything else that is not a regular file.
     """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return descriptor
+
+
+def read_regular(path: Path | str, limit: int, *, follow: bool = False) -> bytes:
+    """The first `limit` + 1 bytes of a regular file, so that a longer one shows. Raises OSError as `open_regular`."""
+    with open(open_regular(path, follow=follow), "rb") as file:
+        return file.read(limit + 1)
 
 
 def sweep(folder: Path | str) -> int:
@@ -111,22 +119,23 @@ def _naming_full_disks(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or isinstance(error, DiskFullError):
+        if not out_of_room(error) or isinstance(error, DiskFullError):
             raise
-        raise DiskFullError(error.errno, _which_limit(error.errno, path.parent), os.fspath(path)) from error
+        raise DiskFullError(error.errno, _which_limit(error, path.parent), os.fspath(path)) from error
 
 
-def _which_limit(number: int, folder: Path) -> str:
+def _which_limit(error: OSError, folder: Path) -> str:
     """ENOSPC also stands for a file system that has room but no inodes left."""
     with suppress(OSError):
         disk = os.statvfs(folder)
-        if number == errno.ENOSPC and disk.f_files and not disk.f_favail:
+        if error.errno == errno.ENOSPC and disk.f_files and not disk.f_favail:
             return "the file system has no inodes left (too many files)"
-    return _FULL[number]
+    return out_of_room(error)
 
 
 @contextmanager
-def _open_folder(folder: Path) -> Iterator[int]:
+def open_folder(folder: Path) -> Iterator[int]:
+    """A descriptor of a folder, closed at the end."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -164,7 +173,8 @@ def _sync(descriptor: int) -> None:
         fcntl.fcntl(descriptor, _FULL_SYNC)
 
 
-def _sync_folder(descriptor: int) -> None:
+def sync_folder(descriptor: int) -> None:
+    """Flush the names in an open folder to the disk."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -180,11 +190,13 @@ def _is_leftover(entry: os.DirEntry[str]) -> bool:
     return writer is None or writer.start_ticks != int(match[2])
 
 
-def _encode_json(value: Any) -> str:
+def encode_json(value: Any, *, compact: bool = False) -> str:
+    """JSON on one line, in ASCII, with `compact` without spaces. NaN and infinities, which JSON lacks, become null."""
+    separators = (",", ":") if compact else None
     try:
-        return json.dumps(value, allow_nan=False)
+        return json.dumps(value, allow_nan=False, separators=separators)
     except ValueError:
-        return json.dumps(_without_infinities(value), allow_nan=False)
+        return json.dumps(_without_infinities(value), allow_nan=False, separators=separators)
 
 
 def _without_infinities(value: Any) -> Any:

@@ -2,14 +2,12 @@
 
 import os
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine import atomic, process
-from engine.metrics_log import out_of_room
 
 SCHEMA = 1
 RESERVE_BYTES = 64 << 10
@@ -82,7 +80,7 @@ def begin(folder: Path, supervisor: process.Identity) -> Attempt:
     """Make the next attempt with its proc.json already inside. The caller holds both bytes of the run's lock."""
     previous = newest(folder)
     attempt = Attempt(folder, previous.number + 1 if previous else 1)
-    draft = folder / "attempts" / f"new-{secrets.token_hex(4)}"
+    draft = folder / "attempts" / f"new-{os.urandom(4).hex()}"
     draft.mkdir(mode=0o700)
     atomic.write_json(draft / "proc.json", {"schema": SCHEMA, "supervisor": supervisor.to_json()})
     os.rename(draft, attempt.path)
@@ -91,13 +89,12 @@ def begin(folder: Path, supervisor: process.Identity) -> Attempt:
 
 def make_reserve(folder: Path) -> None:
     """Set 64 KiB aside, given back when the last words of a run would not fit on a full disk."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(folder / ".reserve", flags, 0o600)
+    fd = atomic.open_regular(folder / ".reserve", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         # Random bytes take room on file systems that compress or keep holes.
         os.write(fd, os.urandom(RESERVE_BYTES))
     except OSError as error:
-        if not out_of_room(error):
+        if not atomic.out_of_room(error):
             raise
     finally:
         os.close(fd)

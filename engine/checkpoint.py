@@ -136,7 +136,7 @@ def load(folder: Path, entry: Entry) -> State:
     """Read one checkpoint after its size and sha256 fit. Raises UserError that names what does not."""
     path = folder / entry.file
     try:
-        data = _read(path, entry.size)
+        data = atomic.read_regular(path, entry.size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) != entry.size:
@@ -173,12 +173,6 @@ def weights(folder: Path, which: str) -> tuple[State, Entry]:
             wanted = next((e for e in read_manifest(folder) if e.file == entry.best), entry)
         return load(folder, wanted), wanted
     raise UserError(f"{folder}: no checkpoint to load; the run wrote none")
-
-
-def _read(path: Path, size: int) -> bytes:
-    descriptor = atomic.open_regular(path)
-    with open(descriptor, "rb") as file:
-        return file.read(size + 1)
 
 
 def _copied(value: Any) -> Any:

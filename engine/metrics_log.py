@@ -1,38 +1,30 @@
 """The append-only log of a run: one JSON object a line, written by one engine and followed by any number of readers."""
 
-import errno
 import json
 import os
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from engine import atomic
 
+if TYPE_CHECKING:
+    import msgspec
+
 SCHEMA = 1
 RECORD_BYTES = 4096
+TEXT_LENGTHS = (RECORD_BYTES, 500, 100)  # characters left of each text until a record is short enough
 QUEUE_BYTES = 8 << 20
 LINE_BYTES = 1 << 16
 ANCHOR_BYTES = 64
 
-_ROOM = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the limit on file size is reached",
-}
 _KIND = b'{"kind"'
 
 Record = dict[str, Any]
-
-
-def out_of_room(error: OSError) -> str:
-    """What ran out ("the disk is full", …), or "" when the error has another cause."""
-    return _ROOM.get(error.errno or 0, "")
 
 
 class MetricsWriter:
@@ -43,8 +35,7 @@ class MetricsWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = atomic.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._end = os.fstat(self._fd).st_size
         self._waiting: deque[tuple[bool, bytes]] = deque()
         self._waiting_bytes = 0
@@ -71,7 +62,7 @@ class MetricsWriter:
         try:
             _fdatasync(self._fd)
         except OSError as error:
-            if not out_of_room(error):
+            if not atomic.out_of_room(error):
                 raise
             self.problem = self._describe(error)
 
@@ -98,7 +89,7 @@ class MetricsWriter:
             try:
                 self._write(line)
             except OSError as error:
-                if not out_of_room(error):
+                if not atomic.out_of_room(error):
                     raise
                 self.problem = self._describe(error)
                 return
@@ -123,18 +114,17 @@ class MetricsWriter:
     def _describe(self, error: OSError) -> str:
         waiting = f"{len(self._waiting)} records wait in memory"
         dropped = f", {self.dropped} older ones were given up" if self.dropped else ""
-        return f"metrics.jsonl: {out_of_room(error)}; {waiting}{dropped}"
+        return f"metrics.jsonl: {atomic.out_of_room(error)}; {waiting}{dropped}"
 
 
 def _encode(record: Record) -> bytes:
     stamped = {"kind": record["kind"], "schema": SCHEMA, "t": time.time(), **record}
-    line = msgspec.json.encode(stamped) + b"\n"
-    if len(line) > RECORD_BYTES:
-        cut = {key: value[:500] if isinstance(value, str) else value for key, value in stamped.items()}
-        line = msgspec.json.encode(cut) + b"\n"
-    if len(line) > RECORD_BYTES:
-        raise ValueError(f"a {record['kind']} record of {len(line)} bytes is longer than {RECORD_BYTES}")
-    return line
+    for length in TEXT_LENGTHS:
+        cut = {key: value[:length] if isinstance(value, str) else value for key, value in stamped.items()}
+        line = atomic.encode_json(cut, compact=True).encode("ascii") + b"\n"
+        if len(line) <= RECORD_BYTES:
+            return line
+    raise ValueError(f"a {record['kind']} record of {len(line)} bytes is longer than {RECORD_BYTES}")
 
 
 def _fdatasync(fd: int) -> None:
@@ -163,7 +153,7 @@ def set_aside(path: Path, offset: int, into: Path) -> int:
 
 
 def _copy_range(source: int, start: int, end: int, into: Path) -> None:
-    target = os.open(into, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    target = atomic.open_regular(into, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         while start < end:
             piece = os.pread(source, min(1 << 20, end - start), start)
@@ -175,11 +165,8 @@ def _copy_range(source: int, start: int, end: int, into: Path) -> None:
         os.fsync(target)
     finally:
         os.close(target)
-    folder = os.open(into.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with atomic.open_folder(into.parent) as folder:
+        atomic.sync_folder(folder)
 
 
 @dataclass(frozen=True)
@@ -229,8 +216,8 @@ class MetricsTail:
         if not data:
             return []
         try:
-            records = _DECODER.decode_lines(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            records = _decoder().decode_lines(data)
+        except ValueError:
             records = None
         if records is not None and all(isinstance(record.get("kind"), str) for record in records):
             return records
@@ -288,7 +275,12 @@ class MetricsTail:
         return records
 
 
-_DECODER = msgspec.json.Decoder(dict[str, Any])
+@cache
+def _decoder() -> "msgspec.json.Decoder[Record]":
+    """Made when first needed: msgspec takes 3 MB of memory, which a process that only writes can do without."""
+    import msgspec
+
+    return msgspec.json.Decoder(dict[str, Any])
 
 
 def _records_in(line: bytes) -> tuple[list[Record], bool]:

@@ -1,5 +1,6 @@
 """Where presets lie and how one is found by name: ./presets, the user's configuration, then those installed with us."""
 
+import errno
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Literal
 
 from platformdirs import user_config_path
 
-from engine import strict_yaml
+from engine import atomic, strict_yaml
 from engine.errors import UserError
 
 Kind = Literal["experiment", "architecture", "augmentation", "optimizer", "sweep"]
@@ -65,14 +66,13 @@ def find(kind: Kind, name: str) -> Path:
 
 def read(path: Path) -> strict_yaml.Document:
     """Parse one preset file. Raises UserError when it is missing, not a file, too large, or not strict YAML."""
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file; --list-presets shows the presets by name")
-    if not path.is_file():
-        raise UserError(f"{path}: not a regular file; give a YAML file or a preset's name")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = atomic.read_regular(path, MAX_BYTES, follow=True)
+    except (FileNotFoundError, ValueError):  # ValueError: a path with a NUL in it
+        raise UserError(f"{path}: there is no such file; --list-presets shows the presets by name") from None
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO, errno.EISDIR):
+            raise UserError(f"{path}: not a regular file; give a YAML file or a preset's name") from error
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     return strict_yaml.parse(data, str(path))
 

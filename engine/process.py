@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import signal
-import socket
 import struct
 import sys
 import threading
@@ -41,13 +40,13 @@ class Identity:
     @classmethod
     def current(cls) -> "Identity":
         """The calling process. Its `start_ticks` is 0 where no start time can be had."""
-        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, _boot_id(), socket.gethostname(), _pid_namespace())
+        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, _boot_id(), os.uname().nodename, _pid_namespace())
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
         """The process that has `pid` now, or None if there is none or only its zombie."""
         ticks = _start_ticks(pid) if 0 < pid <= _PID_MAX else None
-        return None if ticks is None else cls(pid, ticks, _boot_id(), socket.gethostname(), _pid_namespace())
+        return None if ticks is None else cls(pid, ticks, _boot_id(), os.uname().nodename, _pid_namespace())
 
     def to_json(self) -> dict[str, int | str]:
         return asdict(self)
@@ -71,7 +70,7 @@ def status(identity: Identity) -> Status:
 
     The host is looked at before the boot, as another host has another boot too.
     """
-    boot_id, host, pidns = _boot_id(), socket.gethostname(), _pid_namespace()
+    boot_id, host, pidns = _boot_id(), os.uname().nodename, _pid_namespace()
     if identity.boot_id != boot_id:
         return "reboot" if identity.host == host else "elsewhere"
     if identity.pidns != pidns or (not boot_id and identity.host != host) or not identity.start_ticks:

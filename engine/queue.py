@@ -393,7 +393,7 @@ def _editing(root: Path) -> Iterator[None]:
 
 
 def _open_log(root: Path) -> int:
-    log = os.open(root / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    log = atomic.open_regular(root / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if os.fstat(log).st_size > LOG_BYTES:
         os.ftruncate(log, 0)
     return log

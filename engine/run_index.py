@@ -4,25 +4,29 @@ The folders stay the truth: the cache is asked only about names that are there, 
 folder. Whoever changes a run adds its id to the journal ``.touched`` of the runs folder, which outdates what was read
 before. Folders that changed behind our back (by rsync, say) show by their modification time, which is compared at every
 look for the newest runs and by turns for the older ones.
+
+SQLite, msgspec and hashlib are imported where they are used: the processes that run beside an engine for days only note
+changes here, and these three would cost each of them 8 MB.
 """
 
-import hashlib
 import os
-import sqlite3
 import stat
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from engine import atomic
 from engine.run_view import RUN_ID, RunView, is_ours, look
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    import msgspec
 
 VERSION = 1
 CHECKED = 500
@@ -174,9 +178,8 @@ class _Journal:
 
 def _touch(folder: Path) -> None:
     """Note a change; a runs folder that takes no note takes no change either."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with suppress(OSError):
-        fd = os.open(folder.parent / ".touched", flags, 0o600)
+        fd = atomic.open_regular(folder.parent / ".touched", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, f"{folder.name}\n".encode())
         finally:
@@ -191,12 +194,14 @@ class _CacheFile:
         self._path = _cache_folder() / f"runs-{_digest(root)}.db" if self.remote else root / ".index.db"
         # Rows of another version, of another view or of a folder since moved mean nothing here.
         meaning = [VERSION, str(root), [field.name for field in fields(RunView)]]
-        self._fingerprint = zlib.crc32(msgspec.json.encode(meaning)) & 0x7FFFFFFF
+        self._fingerprint = zlib.crc32(repr(meaning).encode()) & 0x7FFFFFFF
 
     def load(self) -> dict[str, _Row]:
         """All rows; none when the file is missing, foreign, in use or broken. A broken one is removed."""
         if not _is_own_file(self._path):
             return {}
+        import sqlite3
+
         try:
             with closing(sqlite3.connect(self._path, timeout=LOCKED_S)) as database:
                 if database.execute("PRAGMA user_version").fetchone()[0] != self._fingerprint:
@@ -211,6 +216,8 @@ class _CacheFile:
 
     def save(self, rows: dict[str, _Row]) -> None:
         """Add rows, unless the file is foreign or in use."""
+        import sqlite3
+
         encoded = [(name, row.stamp, row.touched, _encode(row.view)) for name, row in rows.items()]
         try:
             self._create()
@@ -231,7 +238,7 @@ class _CacheFile:
         if not _is_own_file(self._path):
             os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
-    def _prepare(self, database: sqlite3.Connection) -> None:
+    def _prepare(self, database: "sqlite3.Connection") -> None:
         database.execute(f"PRAGMA journal_mode = {'DELETE' if self.remote else 'WAL'}")
         database.execute("PRAGMA synchronous = NORMAL")
         if database.execute("PRAGMA user_version").fetchone()[0] == self._fingerprint:
@@ -268,6 +275,8 @@ def _cache_folder() -> Path:
 
 
 def _digest(root: Path) -> str:
+    import hashlib
+
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
@@ -291,16 +300,22 @@ def _is_sound(row: tuple[Any, ...]) -> bool:
     return isinstance(name, str) and isinstance(stamp, int) and isinstance(touched, int) and isinstance(view, bytes)
 
 
-_DECODER = msgspec.json.Decoder(RunView, dec_hook=lambda kind, value: kind(value))
+@cache
+def _decoder() -> "msgspec.json.Decoder[RunView]":
+    import msgspec
+
+    return msgspec.json.Decoder(RunView, dec_hook=lambda kind, value: kind(value))
 
 
 def _encode(view: RunView | bytes) -> bytes:
+    import msgspec
+
     return view if isinstance(view, bytes) else msgspec.json.encode(view, enc_hook=str)
 
 
 def _decode(data: bytes, name: str) -> RunView | None:
     try:
-        view = _DECODER.decode(data)
-    except (msgspec.MsgspecError, TypeError):
+        view = _decoder().decode(data)
+    except (ValueError, TypeError):
         return None
     return view if view.id == name and RUN_ID.fullmatch(name) else None

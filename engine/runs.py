@@ -12,7 +12,6 @@ runs/20260131-142233-9f3a1c/  made with mkdir; no text of a person's is ever in 
 """
 
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -59,7 +58,7 @@ USER_LOCK_S = 2.0
 
 def new_run_id() -> str:
     """Now in UTC and six random hex digits, so that ids sort by time across changes of the clock to summer and back."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(3).hex()}"
 
 
 def create(root: Path, config_yaml: str, summary: dict[str, Any], user: dict[str, Any]) -> "RunFolder":
@@ -173,7 +172,7 @@ class RunFolder:
         if kind not in get_args(Request):
             raise ValueError(f"no such request: {kind}")
         self._refuse_foreign()
-        request_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
+        request_id = f"{time.time_ns():020d}-{os.urandom(3).hex()}"
         order = {"request": kind, "id": request_id, "by": by, "time": time.time()}
         atomic.write_json(self.path / "control" / f"{request_id}.json", order)
         return request_id
@@ -327,7 +326,7 @@ def find(root: Path, wanted: str) -> RunFolder:
     matches = [name for name in names if wanted and name.startswith(wanted)]
     if not matches:
         matches = [view.id for view in list_runs(root, archived=True) if view.name == wanted]
-    shown = text.clean(text.shorten(wanted, 60))
+    shown = text.shorten(text.clean(wanted), 60)
     if not matches:
         raise UserError(f"no run in {root} is called {shown!r}; see them with: cifar-tui --list")
     if len(matches) > 1:

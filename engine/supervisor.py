@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from engine import system
+from engine import atomic, system
 from engine.process import Identity
 from engine.runs import Attempt, RunFolder
 
@@ -146,7 +146,7 @@ def _start_engine(run: RunFolder, attempt: Attempt, options: argparse.Namespace)
     recorded = {name: environment[name] for name in RECORDED if name in environment}
     attempt.write_environment({"command": command, "environment": recorded})
     run.write_summary(**_starting(attempt, options))
-    log = os.open(run.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    log = atomic.open_regular(run.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         engine = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -249,7 +249,7 @@ def cut_log(path: Path, limit: int = LOG_LIMIT, head: int = LOG_HEAD, tail: int 
     """
     if (size := path.stat().st_size) <= limit:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = atomic.open_regular(path, os.O_RDWR)
     try:
         source, target = size - tail, head
         notice = f"\n--- {source - head:,} bytes of the log were cut here ---\n".encode()

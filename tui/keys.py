@@ -154,6 +154,7 @@ ACTIONS: tuple[Action, ...] = (
         ("budget", "p", "parameter budget"),
         ("edit_field", "e", "edit the field"),
         ("save_preset", "w", "save as a preset"),
+        ("experiments", "o", "start from an experiment"),
         ("search_presets", "/", "search the presets"),
         ("show_yaml", "y", "YAML in full"),
     ),
@@ -420,10 +421,10 @@ def load(path: Path) -> Keymap:
     Raises:
         UserError: the file names no action of ours, no key, or gives one key two meanings on a screen.
     """
-    from engine import strict_yaml
+    from engine import atomic, strict_yaml
 
     try:
-        document = strict_yaml.parse(path.read_bytes(), str(path))
+        document = strict_yaml.parse(atomic.read_regular(path, strict_yaml.MAX_BYTES, follow=True), str(path))
     except FileNotFoundError:
         return DEFAULT
     except OSError as error:

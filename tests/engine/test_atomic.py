@@ -314,7 +314,7 @@ def test_writing_in_place_would_lose_the_old_file(target: Path, monkeypatch: pyt
     assert target.read_bytes() == b"ne"
 
 
-@pytest.mark.parametrize("protection", ["_sync", "_sync_folder"])
+@pytest.mark.parametrize("protection", ["_sync", "sync_folder"])
 def test_a_flush_left_out_is_noticed(target: Path, monkeypatch: pytest.MonkeyPatch, protection: str) -> None:
     monkeypatch.setattr(atomic, protection, lambda _: None)
     assert calls_of_write(monkeypatch, target) != ["write", "fsync", "replace", "fsync folder"]
