@@ -128,11 +128,13 @@ def _y_ticks(plot: Plot, x: Range, rows: int) -> ticks.YTicks:
 
 
 def _values_in_view(plot: Plot, x: Range) -> list[float]:
-    values = [mark.y for mark in plot.marks]
+    low, high = x
+    values = [mark.y for mark in plot.marks if low <= mark.x <= high]
     for curve in plot.curves:
-        values += [y for at, y in zip(curve.xs, curve.ys, strict=True) if x[0] <= at <= x[1]]
+        values += [y for at, y in zip(curve.xs, curve.ys, strict=True) if low <= at <= high]
         if curve.band:
-            values += [*curve.band.low, *curve.band.high]
+            edges = zip(curve.band.xs, curve.band.low, curve.band.high, strict=True)
+            values += [y for at, *both in edges if low <= at <= high for y in both]
     return [value for value in values if not math.isnan(drawn(value, plot.log_y))]
 
 
