@@ -51,8 +51,9 @@ def _train(run: Path, *, resume: bool, allow_inexact: bool) -> int:
     if not lock.acquire(ENGINE_BYTE):
         print(f"run {run.name} is held by another engine; stop that one first", file=sys.stderr)
         return 2
-    from engine import worker
+    from engine import output, worker
 
+    output.install()
     return worker.main(run, resume=resume, allow_inexact=allow_inexact)
 
 

@@ -101,7 +101,7 @@ def open_regular(path: Path | str, flags: int = os.O_RDONLY, *, follow: bool = F
 def read_regular(path: Path | str, limit: int, *, follow: bool = False) -> bytes:
     """The first `limit` + 1 bytes of a regular file, so that a longer one shows. Raises OSError as `open_regular`."""
     with open(open_regular(path, follow=follow), "rb") as file:
-        return file.read(limit + 1)
+        return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
 
 
 def sweep(folder: Path | str) -> int:

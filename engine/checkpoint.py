@@ -7,7 +7,6 @@ way, and only then are older files deleted. torch.load checks no CRC, hence the 
 
 import hashlib
 import io
-import pickle
 import random
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from engine.errors import UserError
 
 SCHEMA = 1
 KEEP = 2
+UNVERIFIED_BYTES = 1 << 36
 MANIFEST = "manifest.json"
 
 State = dict[str, Any]
@@ -45,8 +45,13 @@ class Entry:
             entry = cls(**value)
         except TypeError:
             return None
-        plain = "/" not in entry.file + entry.best and not entry.file.startswith(".")
-        return entry if plain and isinstance(entry.step, int) and isinstance(entry.metrics_offset, int) else None
+        names = (entry.file, entry.best)
+        counts = (entry.size, entry.step, entry.metrics_offset)
+        if not all(isinstance(name, str) and "/" not in name and not name.startswith(".") for name in names):
+            return None
+        if not all(type(count) is int and count >= 0 for count in counts):
+            return None
+        return entry if isinstance(entry.sha256, str) and isinstance(entry.epoch, int | float) else None
 
 
 class Checkpointer:
@@ -69,16 +74,21 @@ class Checkpointer:
         payload = _copied({**state, "schema": SCHEMA})
         best_payload = _copied({**best, "schema": SCHEMA}) if best else None
         self._pending = self._pool.submit(self._write, payload, best_payload, step, epoch, metrics_offset)
+        self._pending.add_done_callback(self._note)
 
     def wait(self) -> None:
         """Return when no save is under way; a failed one is kept in ``problem``."""
         if self._pending is None:
             return
         error = self._pending.exception()
+        self._note(self._pending)
         self._pending = None
-        self.problem = "" if error is None else f"checkpoint not written: {error}"
         if error is not None and not isinstance(error, (OSError, UserError)):
             raise error
+
+    def _note(self, save: "Future[None]") -> None:
+        error = save.exception()
+        self.problem = "" if error is None else f"checkpoint not written: {error}"
 
     def close(self) -> None:
         """Wait for the last save and end the thread."""
@@ -95,6 +105,8 @@ class Checkpointer:
             entries = [entry for entry in entries if entry.file != best_file] + [best_entry]
         name = f"ck_{step:08d}.pt"
         entries = [entry for entry in entries if entry.file != name]
+        # The manifest says both too; here they serve when it is lost.
+        state = {**state, "metrics_offset": offset, "best_file": best_file}
         entries.append(self._file(name, state, step, epoch, offset, best_file))
         entries = _newest(entries)
         atomic.write_json(self._folder / MANIFEST, {"schema": SCHEMA, "files": [vars(entry) for entry in entries]})
@@ -119,11 +131,36 @@ def _newest(entries: list[Entry]) -> list[Entry]:
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """The files the manifest vouches for, in its order; empty when there is none that can be read."""
-    manifest = atomic.read_json(folder / MANIFEST) or {}
-    files = manifest.get("files")
-    entries = [Entry.from_json(value) for value in files] if isinstance(files, list) else []
+    """The files the manifest vouches for, in its order; without one that can be read, all that load, unverified."""
+    vouched = _vouched(folder)
+    return _unverified(folder) if vouched is None else vouched
+
+
+def is_verified(folder: Path) -> bool:
+    """Whether a manifest is there that can be read."""
+    return _vouched(folder) is not None
+
+
+def _vouched(folder: Path) -> list[Entry] | None:
+    files = (atomic.read_json(folder / MANIFEST) or {}).get("files")
+    if not isinstance(files, list):
+        return None
+    entries = [Entry.from_json(value) for value in files]
     return [entry for entry in entries if entry is not None]
+
+
+def _unverified(folder: Path) -> list[Entry]:
+    """Entries made from the files themselves: these are whole, since they were renamed into place."""
+    entries = []
+    for path in sorted(folder.glob("*_*.pt")):
+        try:
+            data = atomic.read_regular(path, UNVERIFIED_BYTES)
+            state = _decode(path, data)
+            place = (state["step"], state["epoch"], state.get("metrics_offset", 0), state.get("best_file", ""))
+        except (OSError, UserError, KeyError):
+            continue
+        entries.append(Entry(path.name, len(data), hashlib.sha256(data).hexdigest(), *place))
+    return entries
 
 
 def candidates(folder: Path) -> list[Entry]:
@@ -144,9 +181,13 @@ def load(folder: Path, entry: Entry) -> State:
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
         raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
+    return _decode(path, data)
+
+
+def _decode(path: Path, data: bytes) -> State:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged file may raise anything at all
         raise UserError(f"{path}: not a checkpoint of cifar-tui: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else type(state).__name__

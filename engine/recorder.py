@@ -12,6 +12,7 @@ from collections import deque
 from types import FrameType
 from typing import Any
 
+from engine.errors import UserError
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 
 TICK_S = 0.5
@@ -36,12 +37,14 @@ class Recorder:
         self._run = run
         self._metrics = MetricsWriter(run.path / "metrics.jsonl")
         self._summary = SummaryWriter(run.path / "summary.json")
-        self._fields: dict[str, Any] = {**(run.summary() or {}), **facts}
-        self._spark: deque[float] = deque(self._fields.get("spark") or [], maxlen=10_000)
+        self._fields: dict[str, Any] = {**run.summary(), **facts}
+        spark = self._fields.get("spark")
+        self._spark: deque[float] = deque(spark if isinstance(spark, list) else [], maxlen=10_000)
         self._lock = threading.RLock()
         self._requests: deque[dict[str, Any]] = deque()
         self._signal: int | None = None
         self._signal_at = 0.0
+        self._gone = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="recorder", daemon=True)
 
@@ -79,9 +82,13 @@ class Recorder:
         """Change the summary and write it now."""
         with self._lock:
             self._fields.update(fields, heartbeat=round(time.time(), 3), promise_s=PROMISE_S, schema=1)
-            if self._metrics.problem:
-                self._fields["problem"] = self._metrics.problem
-            self._summary.write(self._fields)
+            problems = [str(self._fields.get("problem", "")), self._metrics.problem]
+            try:
+                self._summary.write({**self._fields, "problem": "; ".join(filter(None, problems))})
+            except FileNotFoundError:
+                self._gone = not self._run.path.is_dir()
+                if not self._gone:
+                    raise
 
     def add_spark(self, value: float) -> None:
         """Add an epoch's headline figure to the curve that lists draw, thinned to at most 32 points."""
@@ -91,7 +98,10 @@ class Recorder:
         self.update(spark=[round(point, 3) for point in points[::-1][::stride][::-1]])
 
     def end(self, state: str, reason: str = "", **fields: Any) -> None:
-        """The last word on this attempt: a record and the summary, both on disk when this returns."""
+        """The last word on this attempt: a record and the summary, both on disk when this returns.
+
+        A folder that was deleted meanwhile gets neither, and is not made again.
+        """
         self.record("end", state=state, reason=reason, step=self._fields.get("step", 0))
         with self._lock:
             self._metrics.sync()
@@ -99,7 +109,12 @@ class Recorder:
         self.write_summary(**{**fields, **last})
 
     def requests(self) -> list[dict[str, Any]]:
-        """Requests that came since the last call, oldest first; a signal counts as a request to stop."""
+        """Requests that came since the last call, oldest first; a signal counts as a request to stop.
+
+        Raises UserError once the run folder is gone, since nothing that is computed could be kept.
+        """
+        if self._gone:
+            raise UserError(f"the run folder {self._run.path} is gone; what was trained since cannot be kept")
         found = []
         while self._requests:
             found.append(self._requests.popleft())
@@ -132,6 +147,12 @@ class Recorder:
             beats += 1
             if beats % 2:
                 continue
+            self._beat()
+
+    def _beat(self) -> None:
+        try:
             with self._lock:
                 self._metrics.sync()
             self.write_summary()
+        except OSError as error:
+            self.update(problem=f"{error.strerror}: {error.filename or self._run.path}")

@@ -119,6 +119,7 @@ def _evaluate(training: Training, recorder: Recorder) -> Score | None:
 
 
 def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    recorder.update(problem=checkpointer.problem)
     if not training.finished and training.seconds_since_checkpoint() >= training.experiment.train.checkpoint_every:
         _save(training, recorder, checkpointer)
 
@@ -127,8 +128,6 @@ def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) ->
     if int(training.meters.bad_step) >= 0:
         raise _diverged(training, int(training.meters.bad_step))
     checkpointer.save(training.state_dict(), training.best, recorder.offset)
-    if checkpointer.problem:
-        recorder.update(problem=checkpointer.problem)
     training.note_checkpoint()
 
 

@@ -144,6 +144,8 @@ def _starting_point(run: RunFolder) -> StartingPoint | None:
     folder = run.path / "ckpt"
     atomic.sweep(folder)
     entries = checkpoint.candidates(folder)
+    if entries and not checkpoint.is_verified(folder):
+        _say("ckpt/manifest.json is missing or damaged: checkpoints are tried unverified, newest first")
     for entry in entries:
         try:
             state = checkpoint.load(folder, entry)
@@ -165,8 +167,8 @@ def _starting_point(run: RunFolder) -> StartingPoint | None:
 def _check_belongs(run: RunFolder, state: State) -> None:
     experiment = loads(run.config_text(), str(run.path / "config.yaml"))
     accepted = {experiment.config_hash, run.summary().get("continues")}
-    if state["config_hash"] not in accepted:
-        raise UserError(f"it is of experiment {state['config_hash']}, this run is {experiment.config_hash}")
+    if state.get("config_hash") not in accepted:
+        raise UserError(f"it is of experiment {state.get('config_hash')}, this run is {experiment.config_hash}")
 
 
 def _write_runtime(run: RunFolder, runtime: Runtime) -> None:
