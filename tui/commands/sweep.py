@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from tui.table import render
 
 POLL_S = 0.5
 REVIVE_S = 10.0
-SETTLED_STATES = ("finished", "unknown")
+FORMS = ("md", "csv", "json")
 
 
 @dataclass
@@ -78,6 +78,7 @@ def sweep(args: Namespace) -> int:
     chosen = sweeps.load(args.sweep, _changes(args))
     members, rows = sweeps.members(chosen, args.seeds or 1), _rows(chosen, args.row or [])
     campaign = Campaign(runs.prepare_root(runs_folder(args)), chosen, members, rows)
+    files = _files(campaign, args.output)
     campaign.look()
     _check(campaign)
     with _capacity(campaign, args.jobs, keep=bool(args.detach)):
@@ -87,7 +88,7 @@ def sweep(args: Namespace) -> int:
             return EXIT_FINISHED
         signals = _follow(campaign, _progress(args, campaign))
     campaign.look()
-    _report(campaign, args)
+    _report(campaign, files, as_json=bool(args.json))
     if campaign.complete:
         return EXIT_FINISHED
     if signals:
@@ -161,7 +162,8 @@ def _enlist(campaign: Campaign) -> None:
 
 
 def _stands(run: RunView) -> bool:
-    return run.live or run.state in SETTLED_STATES
+    """Whether there is nothing to do about it: it is finished, or under way here or on another machine."""
+    return run.live or run.state in ("finished", "unknown")
 
 
 def _queued(campaign: Campaign, member: Member, run: RunView | None) -> RunView:
@@ -240,43 +242,42 @@ def _stopping(count: int) -> str:
     return "no longer followed"
 
 
-def _report(campaign: Campaign, args: Namespace) -> None:
-    """Print the table and write it beside the runs, or where ``--output`` says."""
+def _report(campaign: Campaign, files: Mapping[str, Path], *, as_json: bool) -> None:
+    """Write the table into its files and print it."""
     results = campaign.results()
     texts = {
         "md": lambda: sweep_table.markdown(campaign.sweep, campaign.members, results),
         "csv": lambda: sweep_table.as_csv(results),
         "json": lambda: sweep_table.as_json(campaign.sweep, results),
     }
-    paths = [(form, path) for form, path in _paths(campaign, args.output)]
-    for form, path in paths:
+    for form, path in files.items():
         _write(path, texts[form]())
-    files = [str(path) for _, path in paths]
-    if args.json:
+    paths = [str(path) for path in files.values()]
+    if as_json:
         rows = [sweep_table.as_values(result) for result in results]
-        print(to_line({"kind": "table", "sweep": campaign.sweep.name, "rows": rows, "files": files}))
+        print(to_line({"kind": "table", "sweep": campaign.sweep.name, "rows": rows, "files": paths}))
         return
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     table = render(sweep_table.COLUMNS, [sweep_table.cells(result) for result in results], room)
     notes = [f"{result.name}: {result.notes}" for result in results if result.notes]
     heading = sweep_table.heading(campaign.sweep, campaign.members, results)
-    print("", heading, *table, *(["", *notes] if notes else []), "", *files, sep="\n")
+    print("", heading, *table, *(["", *notes] if notes else []), "", *paths, sep="\n")
 
 
-def _paths(campaign: Campaign, output: Path | None) -> list[tuple[str, Path]]:
-    """Form and file of each table: one where ``--output`` names a file, else three in a folder.
+def _files(campaign: Campaign, output: Path | None) -> dict[str, Path]:
+    """Where the table goes in each form: one file where ``--output`` names it, else three in a folder.
 
     A sweep that was changed keeps out of the way of the table of the sweep as it is written.
     """
     if output is not None and output.suffix:
         form = output.suffix.removeprefix(".").lower()
-        if form not in ("md", "csv", "json"):
+        if form not in FORMS:
             raise UserError(f"--output {output}: cannot write .{form}; end it in .csv, .json or .md, or name a folder")
-        return [(form, output.expanduser())]
+        return {form: output.expanduser()}
     name = re.sub(r"[^\w.-]", "_", campaign.sweep.name).lstrip(".") or "sweep"
     folder = campaign.root / "sweeps" / (f"{name}-changed" if campaign.sweep.changes else name)
     chosen = folder if output is None else output.expanduser()
-    return [(form, chosen / f"table.{form}") for form in ("md", "csv", "json")]
+    return {form: chosen / f"table.{form}" for form in FORMS}
 
 
 def _write(path: Path, text: str) -> None:
