@@ -1,0 +1,804 @@
+"""New run: what to train, chosen from three lists and a form, beside what it costs, looks like and comes to."""
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.message import Message
+
+from engine import presets
+from engine.errors import UserError
+from engine.runs import RunFolder
+from tui import glyphs, new_view
+from tui.dialogs import Choice as ChoiceOverlay
+from tui.dialogs import Field as FormField
+from tui.dialogs import Form as FormOverlay
+from tui.dialogs import Option, Overlay, Question, Reader, TextLine
+from tui.engine_client import Answer
+from tui.grid import Grid
+from tui.grid_view import GridView
+from tui.new_view import LISTS, ListShown, Samples, Shown
+from tui.run_actions import who
+from tui.screens.base import BaseScreen, shown_path
+from tui.theme import Palette
+
+if TYPE_CHECKING:
+    # These import pydantic, which takes long: they are loaded in a thread while the empty screen is up.
+    from engine.counts_cache import Counts
+    from tui.new_form import Catalogue, Choice, Draft, Form, Image
+    from tui.new_launch import Launched
+
+COUNTS, SURVEY, ACTIVATIONS, SAMPLES = "new counts", "new survey", "new activations", "new samples"
+DRAWS = 5
+_BUDGET = "parameter_budget"
+
+
+class Loaded(Message):
+    """The presets were read, in a thread, and the form was begun."""
+
+    def __init__(self, catalogue: "Catalogue", form: "Form", problem: str) -> None:
+        super().__init__()
+        self.catalogue = catalogue
+        self.form = form
+        self.problem = problem
+
+
+class Surveyed(Message):
+    """What the cache knows of the networks in the list."""
+
+    def __init__(self, image: "Image", known: "dict[str, Counts]") -> None:
+        super().__init__()
+        self.image = image
+        self.known = known
+
+
+class Made(Message):
+    """Runs were made, or could not be."""
+
+    def __init__(self, launched: "Launched | None", error: Exception | None, *, stay: bool) -> None:
+        super().__init__()
+        self.launched = launched
+        self.error = error
+        self.stay = stay
+
+
+class Body(GridView):
+    """Everything between header and footer."""
+
+    DEFAULT_CSS = """
+    Body { width: 1fr; height: 1fr; }
+    """
+
+    def __init__(self, screen: "NewScreen") -> None:
+        super().__init__()
+        self._new = screen
+
+    def draw(self, width: int, height: int) -> Grid:
+        return new_view.draw(self._new.shown(), width, height, self._new.size_class, self._new.palette)
+
+    def on_click(self, event: events.Click) -> None:
+        self._new.clicked(event.y, event.x)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._new.scrolled(event.y, event.x, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._new.scrolled(event.y, event.x, -1)
+
+
+class NewScreen(BaseScreen):
+    """The screen New run, begun from a run's configuration where `run_id` names one."""
+
+    scope = "new"
+
+    def __init__(self, run_id: str | None = None) -> None:
+        super().__init__()
+        self._run_id = run_id
+        self._catalogue: Catalogue | None = None
+        self._form: Form | None = None
+        self._draft: Draft | None = None
+        self._own: dict[str, Choice] = {}
+        self._focus = "architecture"
+        self._field = "data"
+        self._experiment = 0
+        self._editing: TextLine | None = None
+        self._before: Form | None = None
+        self._search: TextLine | None = None
+        self._image: Image | None = None
+        self._surveyed: dict[str, Counts] = {}
+        self._counts: dict[str, Counts] = {}
+        self._refused: dict[str, str] = {}
+        self._samples: tuple[str, Samples] | None = None
+        self._samples_remark = ""
+        self._draw, self._picture = 0, 0
+        self._budget = 0
+        self._launching = False
+
+    def compose_body(self) -> ComposeResult:
+        yield Body(self)
+
+    def on_mount(self) -> None:
+        self.set_crumbs("New run")
+        threading.Thread(target=self._load, name="presets", daemon=True).start()
+
+    def on_unmount(self) -> None:
+        for topic in (COUNTS, SURVEY, ACTIVATIONS, SAMPLES):
+            self.app.services.engine.forget(topic)
+
+    # Reading the presets, in a thread.
+
+    def _load(self) -> None:
+        try:
+            from tui import new_facts, new_form  # noqa: F401
+
+            catalogue = new_form.read_catalogue()
+            form, problem = self._begin(catalogue)
+        except Exception as error:
+            self.app.call_later(self.complain, error)
+            return
+        self.post_message(Loaded(catalogue, form, problem))
+
+    def _begin(self, catalogue: "Catalogue") -> "tuple[Form, str]":
+        """The form of the run or of the first preset that can be read, and what could not be."""
+        from tui import new_form
+
+        problem = ""
+        if self._run_id is not None:
+            folder = RunFolder(self.app.root / self._run_id)
+            try:
+                return new_form.begin_from_run(folder.config_text(), "config.yaml", catalogue), ""
+            except UserError as error:
+                problem = f"{self._run_id} cannot be begun anew: {error}"
+        for preset in catalogue.experiments:
+            try:
+                return new_form.begin(preset.name, catalogue), problem
+            except UserError as error:
+                problem = problem or str(error)
+        raise UserError(problem or "there are no presets of whole experiments")
+
+    def on_loaded(self, message: Loaded) -> None:
+        from tui import new_facts
+
+        self._catalogue = message.catalogue
+        remembered = self.app.settings.text(_BUDGET, "")
+        self._budget = new_facts.read_budget(remembered) or new_facts.BUDGET
+        self._start_from(message.form)
+        if message.problem:
+            self.say(message.problem, "bad", glyphs.active().state("failed"))
+
+    def _start_from(self, form: "Form") -> None:
+        self._own = {kind: choice for kind, choice in form.chosen.items() if choice.changed}
+        names = [preset.name for preset in self._catalogue.experiments] if self._catalogue else []
+        self._experiment = names.index(form.source) if form.source in names else 0
+        self._use(form)
+
+    def _use(self, form: "Form") -> None:
+        """Take over a changed form, and ask for what it needs."""
+        from tui import new_form
+
+        self._form, self._draft = form, new_form.draft(form)
+        experiment = self._draft.experiment
+        if experiment is not None:
+            self._survey(new_form.image_of(experiment.data))
+        self._ask_counts()
+        self._ask_samples()
+        self.changed()
+
+    # Figures that need torch.
+
+    def _survey(self, image: "Image") -> None:
+        """Find the parameters of all networks in the list for images of this kind."""
+        if image == self._image:
+            return
+        self._image = image
+        self._surveyed = {}
+        threading.Thread(target=self._read_known, args=(image,), name="known counts", daemon=True).start()
+
+    def _read_known(self, image: "Image") -> None:
+        from tui import new_form
+
+        choices = self._catalogue.choices["architecture"] if self._catalogue else ()
+        self.post_message(Surveyed(image, new_form.known_counts(choices, image)))
+
+    def on_surveyed(self, message: Surveyed) -> None:
+        if message.image == self._image:
+            self._surveyed |= message.known
+            self._ask_next()
+            self.changed()
+
+    def _ask_next(self) -> None:
+        """Ask for the uncounted network that is nearest to the cursor; its answer asks for the next."""
+        if self._image is None or self._catalogue is None:
+            return
+        cursor = self._list("architecture").cursor
+        missing = [
+            (abs(place - cursor), choice)
+            for place, choice in enumerate(self._choices("architecture"))
+            if not choice.problem and choice.name not in self._surveyed and choice.name not in self._refused
+        ]
+        if missing:
+            _, choice = min(missing, key=lambda entry: entry[0])
+            question = _count_question(choice.options, self._image, "fp32")
+            self.app.services.engine.ask(question, partial(self._take_surveyed, choice.name, self._image), SURVEY)
+
+    def _take_surveyed(self, name: str, image: "Image", answer: Answer) -> None:
+        if not self.is_attached or image != self._image:
+            return
+        if answer.error:
+            self._refused[name] = answer.error
+        else:
+            self._surveyed[name] = _counts(answer)
+        self._ask_next()
+        self.changed()
+
+    def _ask_counts(self) -> None:
+        """Ask what the form's own network costs, in the arithmetic it asks for."""
+        for precision, topic in (("fp32", COUNTS), ("bf16", ACTIVATIONS)):
+            key = self._counts_key(precision)
+            wanted = precision == "fp32" or self._precision() == "bf16"
+            if wanted and key and self._image and key not in self._counts and key not in self._refused:
+                question = _count_question(json.loads(key)[0], self._image, precision)
+                self.app.services.engine.ask(question, partial(self._take_counts, key), topic)
+
+    def _take_counts(self, key: str, answer: Answer) -> None:
+        if answer.error:
+            self._refused[key] = answer.error
+        else:
+            self._counts[key] = _counts(answer)
+        if self.is_attached:
+            self.changed()
+
+    def _counts_key(self, precision: str) -> str:
+        """What decides the counts, as text; "" while the form is not valid."""
+        experiment = self._draft.experiment if self._draft else None
+        if experiment is None:
+            return ""
+        options = experiment.architecture.model_dump(mode="json", exclude={"name"})
+        return json.dumps([options, self._image, precision])
+
+    def _precision(self) -> str:
+        experiment = self._draft.experiment if self._draft else None
+        return experiment.train.precision if experiment else "auto"
+
+    def _samples_key(self) -> str:
+        experiment = self._draft.experiment if self._draft else None
+        if experiment is None:
+            return ""
+        data = experiment.data.model_dump(mode="json", include={"name", "image_size", "grey"})
+        options = experiment.augmentation.model_dump(mode="json", exclude={"name"})
+        return json.dumps([options, data, self._picture, self._draw])
+
+    def _ask_samples(self) -> None:
+        key = self._samples_key()
+        if not key or (self._samples is not None and self._samples[0] == key):
+            return
+        options, data, image, seed = json.loads(key)
+        question = {"ask": "preview", "augmentation": options, "data": data, "image": image, "draws": DRAWS}
+        self.app.services.engine.ask({**question, "seed": seed}, partial(self._take_samples, key), SAMPLES)
+
+    def _take_samples(self, key: str, answer: Answer) -> None:
+        if not self.is_attached or key != self._samples_key():
+            return
+        self._samples_remark = answer.error
+        self._samples = None if answer.error else (key, _samples(answer, json.loads(key)[1]["name"]))
+        self.changed()
+        if isinstance(self.app.screen, SamplesOverlay):
+            self.app.screen.redraw()
+
+    # What is shown.
+
+    def tick(self) -> None:
+        self.query_one(Body).redraw()
+
+    def refresh_size(self) -> None:
+        if self._focus not in new_view.pane_order(self.size_class):
+            self._focus = "architecture"
+        self.query_one(Body).redraw(everything=True)
+
+    def footer_words(self) -> Mapping[str, str]:
+        runs = len(self._draft.seeds) if self._draft else 1
+        return {"launch": f"launch {runs}"} if runs > 1 else {}
+
+    def shown(self) -> Shown:
+        """All that is on the screen now."""
+        if self._form is None or self._draft is None or self._catalogue is None:
+            nothing = ListShown((), 0, 0)
+            return Shown(dict.fromkeys(LISTS, nothing), (), {}, None, samples_remark=" ")
+        from tui import new_facts, new_form
+
+        experiment = self._draft.experiment
+        counts = self._counts.get(self._counts_key("fp32"))
+        activations = self._counts.get(self._counts_key("bf16")) if self._precision() == "bf16" else counts
+        size = self.size_class
+        device = self._device()
+        guess = new_facts.estimate(experiment, counts, self._past(), device) if experiment else None
+        refused = self._refused.get(self._counts_key("fp32"), "")
+        samples = self._samples[1] if self._samples and self._samples[0] == self._samples_key() else None
+        return Shown(
+            lists={kind: self._list(kind) for kind in LISTS},
+            fields=new_form.FIELDS,
+            texts=self._form.texts,
+            draft=self._draft,
+            focus=self._focus,
+            at_field=self._field,
+            editing=self._editing,
+            search=self._search,
+            parameters={name: one.parameters for name, one in self._surveyed.items()},
+            facts=new_facts.facts(
+                experiment,
+                counts,
+                activations.activation_bytes if activations else None,
+                guess,
+                len(self._draft.seeds),
+                refused=refused,
+                narrow=size == "narrow",
+            ),
+            budget=new_facts.budget(counts.parameters if counts else None, self._budget),
+            layers=new_facts.layer_groups(counts, 6) if counts and size == "wide" else (),
+            counts=counts,
+            samples=samples,
+            samples_remark=self._samples_remark,
+            plot=new_facts.schedule_plot(experiment, self.palette),
+            plot_remark=new_facts.schedule_remark(experiment),
+            summary=new_facts.summary(experiment),
+            experiments=[(preset.name, preset.about) for preset in self._catalogue.experiments],
+            experiment=self._experiment,
+            source=self._form.source,
+            remarks=new_facts.remarks(experiment),
+            busy=self._busy(),
+        )
+
+    def _past(self) -> Sequence[Any]:
+        return self.app.services.listing.runs
+
+    def _device(self) -> str:
+        from tui import new_facts
+
+        device = self.app.services.machine.device
+        gpu = device.name if device and device.index is not None else ""
+        experiment = self._draft.experiment if self._draft else None
+        return new_facts.device_of(experiment, gpu) if experiment else ""
+
+    def _busy(self) -> str:
+        live = [run for run in self._past() if run.live and run.state != "queued"]
+        return "busy: what is launched waits in the queue" if live else ""
+
+    def _choices(self, kind: str) -> "tuple[Choice, ...]":
+        """The list of a kind: what the experiment itself changed stands with its namesake."""
+        choices = self._catalogue.choices[kind] if self._catalogue else ()  # type: ignore[index]
+        if kind == "architecture" and all(choice.name in self._surveyed or choice.problem for choice in choices):
+            choices = tuple(sorted(choices, key=lambda choice: self._size_of(choice.name)))
+        own = self._own.get(kind)
+        if own is not None:
+            place = next((i for i, choice in enumerate(choices) if choice.name == own.name), len(choices))
+            choices = (*choices[:place], own, *choices[place:])
+        if self._search is None or not self._search.text.strip() or kind != self._focus:
+            return choices
+        words = self._search.text.lower().split()
+        return tuple(choice for choice in choices if all(word in _searched(choice) for word in words))
+
+    def _size_of(self, name: str) -> int:
+        counts = self._surveyed.get(name)
+        return counts.parameters if counts else 0
+
+    def _list(self, kind: str) -> ListShown:
+        choices = self._choices(kind)
+        chosen = self._form.chosen[kind] if self._form else None  # type: ignore[index]
+        cursor = next((i for i, choice in enumerate(choices) if choice == chosen), 0)
+        return ListShown(choices, cursor, len(choices))
+
+    # Moving and choosing.
+
+    def _move(self, step: int) -> None:
+        if self._form is None or self._catalogue is None:
+            return
+        if self._focus == "training":
+            order = new_view.field_order(self.size_class)
+            self._field = order[_clamped(order.index(self._field) + step, len(order))]
+        elif self._focus == "experiments":
+            self._prefill(_clamped(self._experiment + step, len(self._catalogue.experiments)))
+        else:
+            entries = self._list(self._focus)
+            if entries.choices:
+                self._choose(entries.choices[_clamped(entries.cursor + step, len(entries.choices))])
+        self.changed()
+
+    def _choose(self, choice: "Choice") -> None:
+        if self._form is not None and self._form.chosen.get(choice.kind) != choice:
+            self._use(self._form.with_choice(choice))
+
+    def _prefill(self, index: int) -> None:
+        """Start from another experiment, all of it."""
+        from tui import new_form
+
+        if self._catalogue is None or not self._catalogue.experiments:
+            return
+        preset = self._catalogue.experiments[index]
+        self._experiment = index
+        try:
+            form = new_form.begin(preset.name, self._catalogue)
+        except UserError as error:
+            self.complain(error)
+            return
+        self._start_from(form)
+        self._experiment = index
+
+    def _page(self) -> int:
+        places = new_view.areas(*self.query_one(Body).size, self.size_class)
+        return max((places[self._focus].height - 1) // 2, 1)
+
+    def action_cursor_down(self) -> None:
+        self._move(1)
+
+    def action_cursor_up(self) -> None:
+        self._move(-1)
+
+    def action_cursor_top(self) -> None:
+        self._move(-10_000)
+
+    def action_cursor_end(self) -> None:
+        self._move(10_000)
+
+    def action_half_page_down(self) -> None:
+        self._move(self._page())
+
+    def action_half_page_up(self) -> None:
+        self._move(-self._page())
+
+    def action_next_pane(self) -> None:
+        self._step_pane(1)
+
+    def action_previous_pane(self) -> None:
+        self._step_pane(-1)
+
+    def _step_pane(self, step: int) -> None:
+        order = new_view.pane_order(self.size_class)
+        self._focus = order[(order.index(self._focus) + step) % len(order)]
+        self.changed()
+
+    def action_back(self) -> None:
+        self.app.back()
+
+    # Typing: a field, or a search.
+
+    def action_edit_field(self) -> None:
+        if self._form is None:
+            return
+        self._focus = "training"
+        self._before = self._form
+        self._editing = TextLine(self._form.texts[self._field])
+        self.changed()
+
+    def action_search_presets(self) -> None:
+        if self._form is None:
+            return
+        if self._focus not in LISTS:
+            self._focus = "architecture"
+        self._before = self._form
+        self._search = TextLine()
+        self.changed()
+
+    def on_key(self, event: events.Key) -> None:
+        if self._editing is not None:
+            event.stop()
+            self._press_editing(self._editing, event)
+        elif self._search is not None:
+            event.stop()
+            self._press_search(self._search, event)
+
+    def on_paste(self, event: events.Paste) -> None:
+        typed = self._editing or self._search
+        if typed is not None:
+            typed.insert(event.text)
+            self._typed()
+
+    def _press_editing(self, typed: TextLine, event: events.Key) -> None:
+        if event.key == "escape":
+            self._editing = None
+            if self._before is not None:
+                self._use(self._before)
+        elif event.key in ("enter", "tab", "down", "up", "shift+tab"):
+            self._editing = None
+            if event.key != "enter":
+                self._move(-1 if event.key in ("up", "shift+tab") else 1)
+                self.action_edit_field()
+        elif typed.press(event):
+            self._typed()
+        self.changed()
+
+    def _press_search(self, typed: TextLine, event: events.Key) -> None:
+        if event.key == "escape":
+            self._search = None
+            if self._before is not None:
+                self._use(self._before)
+        elif event.key in ("enter", "tab"):
+            self._search = None
+        elif event.key in ("down", "up"):
+            self._move(1 if event.key == "down" else -1)
+        elif typed.press(event):
+            self._typed()
+        self.changed()
+
+    def _typed(self) -> None:
+        """Follow what is being typed."""
+        if self._editing is not None and self._form is not None:
+            self._use(self._form.with_text(self._field, self._editing.text))
+        elif self._search is not None and self._form is not None:
+            choices = self._choices(self._focus)
+            if choices and self._form.chosen[self._focus] not in choices:  # type: ignore[index]
+                self._choose(choices[0])
+        self.changed()
+
+    def clicked(self, row: int, column: int) -> None:
+        """A click in the body."""
+        name = self._pane_at(row, column)
+        if name is None or self._form is None or self._editing is not None:
+            return
+        area = new_view.areas(*self.query_one(Body).size, self.size_class)[name]
+        if name == "training":
+            self._click_field(area, row, column)
+        elif row > area.top:
+            self._focus = name
+            self._click_entry(name, row - area.top - 1, area.height - 1)
+        else:
+            self._focus = name
+        self.changed()
+
+    def scrolled(self, row: int, column: int, step: int) -> None:
+        """The wheel moves the cursor of the list under the pointer."""
+        name = self._pane_at(row, column)
+        if name in LISTS and self._editing is None:
+            self._focus = name
+            self._move(step)
+
+    def _pane_at(self, row: int, column: int) -> str | None:
+        places = new_view.areas(*self.query_one(Body).size, self.size_class)
+        panes = new_view.pane_order(self.size_class)
+        return next((name for name in panes if places[name].holds(row, column)), None)
+
+    def _click_field(self, area: new_view.Area, row: int, column: int) -> None:
+        places = new_view.field_places(area, self.size_class)
+        name = next((name for name, place in places.items() if place.holds(row, column)), None)
+        again = self._focus == "training" and name == self._field
+        self._focus = "training"
+        if name is not None:
+            self._field = name
+            if again:
+                self.action_edit_field()
+
+    def _click_entry(self, name: str, row: int, rows: int) -> None:
+        if name == "experiments":
+            count = len(self._catalogue.experiments) if self._catalogue else 0
+            index = new_view.first_row(self._experiment, count, rows) + row
+            if index < count:
+                self._prefill(index)
+            return
+        entries = self._list(name)
+        index = new_view.first_row(entries.cursor, len(entries.choices), rows) + row
+        if index < len(entries.choices):
+            self._choose(entries.choices[index])
+
+    # Looking closer.
+
+    def action_draw_again(self) -> None:
+        if self.size_class == "narrow":
+            self.app.push_screen(SamplesOverlay(self))
+            return
+        self.draw_again()
+
+    def draw_again(self) -> None:
+        """Other draws of the same image."""
+        self._draw += 1
+        self._ask_samples()
+        self.changed()
+
+    def action_next_image(self) -> None:
+        self._picture += 1
+        self._ask_samples()
+        self.changed()
+
+    def action_show_yaml(self) -> None:
+        experiment = self._draft.experiment if self._draft else None
+        if experiment is None:
+            self._say_wrong()
+        else:
+            self.app.push_screen(Reader("YAML", experiment.to_yaml()))
+
+    def action_budget(self) -> None:
+        from tui import new_facts
+
+        def check(answers: dict[str, str]) -> str:
+            wrong = new_facts.read_budget(answers["budget"]) is None
+            return "a number of parameters, such as 5 M, 300 k or 4,779,530" if wrong else ""
+
+        remark = "parameters that a network may have; the bar shows how much of it is used"
+        fields = [FormField("budget", "budget", f"{self._budget:,}", remark)]
+        self.app.push_screen(FormOverlay("Parameter budget", fields, check), self._take_budget)
+
+    def _take_budget(self, answers: dict[str, str] | None) -> None:
+        from tui import new_facts
+
+        if answers:
+            self._budget = new_facts.read_budget(answers["budget"]) or self._budget
+            self.app.settings.put(**{_BUDGET: str(self._budget)})
+            self.changed()
+
+    def action_experiments(self) -> None:
+        if self._catalogue is None:
+            return
+        room = max(self.app.size.width - 40, 20)
+        options = [Option(one.name, one.name, one.about[:room]) for one in self._catalogue.experiments]
+        at = self._form.source if self._form else ""
+        self.app.push_screen(ChoiceOverlay("Start from an experiment", options, at=at), self._take_experiment)
+
+    def _take_experiment(self, name: str | None) -> None:
+        names = [one.name for one in self._catalogue.experiments] if self._catalogue else []
+        if name in names:
+            self._prefill(names.index(name))
+
+    # Launching and saving.
+
+    def _say_wrong(self) -> None:
+        sentence = self._draft.sentence if self._draft else "the presets are being read"
+        self.say(sentence, "bad", glyphs.active().state("failed"))
+
+    def action_launch(self) -> None:
+        self._make(wait=False)
+
+    def action_add_to_queue(self) -> None:
+        self._make(wait=True)
+
+    def _make(self, *, wait: bool) -> None:
+        if self._form is None or self._draft is None or not self._draft.valid:
+            self._say_wrong()
+        elif not self._launching:
+            self._launching = True
+            self.say("making the run" if len(self._draft.seeds) == 1 else f"making {len(self._draft.seeds)} runs")
+            counts = self._counts.get(self._counts_key("fp32"))
+            arguments = (self._form, counts.parameters if counts else None, wait)
+            threading.Thread(target=self._make_in_thread, args=arguments, name="launch", daemon=True).start()
+
+    def _make_in_thread(self, form: "Form", parameters: int | None, wait: bool) -> None:
+        from tui import new_form, new_launch
+
+        try:
+            experiments = new_form.experiments_of(form)
+            launched = new_launch.make_runs(experiments, self.app.root, who(), parameters, wait=wait)
+        except Exception as error:
+            self.post_message(Made(None, error, stay=True))
+        else:
+            self.post_message(Made(launched, None, stay=wait))
+
+    def on_made(self, message: Made) -> None:
+        self._launching = False
+        self.clear_message()
+        if message.launched is None:
+            self.complain(message.error or UserError("the run could not be made"))
+            return
+        ids = message.launched.run_ids
+        names = self._draft.names if self._draft else ()
+        said = f"{names[0]} waits in the queue" if len(ids) == 1 else f"{len(ids)} runs wait in the queue"
+        if message.stay:
+            self.say(said, "good", glyphs.active().state("finished"))
+        elif message.launched.started:
+            self.app.goto("runs")
+            self.app.open_run(ids[0])
+        else:
+            self.app.goto("runs")
+            self.app.call_later(self.app.say, said, "good", glyphs.active().state("finished"))
+
+    def action_save_preset(self) -> None:
+        from tui import new_form
+
+        if self._draft is None or not self._draft.valid:
+            self._say_wrong()
+            return
+
+        def check(answers: dict[str, str]) -> str:
+            return new_form.check_preset_name(answers["name"])
+
+        folder = shown_path(new_form.preset_folder().absolute())
+        fields = [FormField("name", "name", "", f"a file in {folder}; the seed is the first")]
+        self.app.push_screen(FormOverlay("Save as a preset", fields, check), self._take_preset_name)
+
+    def _take_preset_name(self, answers: dict[str, str] | None) -> None:
+        from tui import new_form
+
+        if not answers:
+            return
+        path = new_form.preset_folder() / f"{answers['name']}.yaml"
+        save = partial(self._save, answers["name"])
+        if path.exists():
+            question = Question(f"{shown_path(path.absolute())} is there already. Replace it?", "replace", "keep it")
+            self.app.push_screen(question, lambda go: save() if go else None)
+        else:
+            save()
+
+    def _save(self, name: str) -> None:
+        experiment = self._draft.experiment if self._draft else None
+        if experiment is None:
+            return
+        work: Callable[[], None] = partial(self._save_in_thread, experiment, name)
+        threading.Thread(target=work, name="save preset", daemon=True).start()
+
+    def _save_in_thread(self, experiment: Any, name: str) -> None:
+        from tui import new_form
+
+        try:
+            path = new_form.save_preset(experiment, name, replace_it=True)
+            known = tuple(presets.catalogue("experiment"))
+        except Exception as error:
+            self.app.call_later(self.complain, error)
+            return
+        self.app.call_later(self._take_saved, shown_path(path.absolute()), known)
+
+    def _take_saved(self, path: str, known: tuple[presets.Preset, ...]) -> None:
+        if self._catalogue is not None:
+            self._catalogue = replace(self._catalogue, experiments=known)
+        self.say(f"saved as {path}", "good", glyphs.active().state("finished"))
+        self.changed()
+
+
+class SamplesOverlay(Overlay[None]):
+    """The augmented samples over the screen, where it has no room for them."""
+
+    title_text = "Augmented"
+    hint = "space draw   i image   esc close"
+
+    def __init__(self, screen: NewScreen) -> None:
+        super().__init__()
+        self._new = screen
+
+    def wanted_size(self) -> tuple[int, int]:
+        return 3 * (new_view.SMALL_SIDE + 1) + 3, new_view.SMALL_SIDE // 2 + 4
+
+    def draw(self, grid: Grid, palette: Palette) -> None:
+        area = new_view.Area(1, 3, grid.width - 6, grid.height - 2)
+        new_view.draw_samples(grid, area, self._new.shown(), new_view.SMALL_SIDE, palette)
+
+    def press(self, event: events.Key) -> None:
+        if event.key == "space":
+            self._new.draw_again()
+        elif event.key == "i":
+            self._new.action_next_image()
+        self.redraw()
+
+
+def _count_question(options: Mapping[str, Any], image: "Image", precision: str) -> dict[str, Any]:
+    channels, size, classes = image
+    return {
+        "ask": "count",
+        "architecture": dict(options),
+        "channels": channels,
+        "size": size,
+        "classes": classes,
+        "batch": 1,
+        "precision": precision,
+    }
+
+
+def _counts(answer: Answer) -> "Counts":
+    from engine.counts_cache import Counts
+
+    return Counts.from_json(answer.value)
+
+
+def _samples(answer: Answer, wanted: str) -> Samples:
+    """The pictures of a preview; a data set that is not on this disk was stood in for, and the label says so."""
+    value = answer.value
+    label = value["label"] if value["source"] == wanted else f"{value['label']} ({wanted} not here)"
+    return Samples(value["size"], label, tuple(base64.b64decode(one) for one in value["pictures"]))
+
+
+def _searched(choice: "Choice") -> str:
+    return f"{choice.name} {choice.about}".lower()
+
+
+def _clamped(index: int, count: int) -> int:
+    return min(max(index, 0), max(count - 1, 0))
