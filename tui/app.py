@@ -168,14 +168,26 @@ class CifarApp(App[int], inherit_bindings=False):
         self.push_screen(_screen("new", "NewScreen", run_id))
 
     def open_help(self) -> None:
+        """Show the keys of the screen on top."""
         screen = self.screen
         if isinstance(screen, BaseScreen):
-            self.push_screen(import_module("tui.screens.help").HelpOverlay(screen.scope))
+            help_module = import_module("tui.screens.help")
+            self.push_screen(help_module.overlay(screen.scope, self.keymap, os.environ))
 
     def open_palette(self) -> None:
+        """Show the actions of the screen on top, and do the one that is chosen."""
         screen = self.screen
-        if isinstance(screen, BaseScreen):
-            self.push_screen(import_module("tui.palette").PaletteOverlay(screen))
+        if not isinstance(screen, BaseScreen):
+            return
+        palette_module = import_module("tui.palette")
+        doable = [name for name in self.keymap.names if hasattr(screen, f"action_{name}")]
+        every = palette_module.entries(self.keymap, screen.scope, doable)
+
+        def chosen(name: str | None) -> None:
+            if name:
+                self.call_later(self.run_action, name, screen)
+
+        self.push_screen(palette_module.PaletteOverlay(every), chosen)
 
     def back(self) -> None:
         """Close the screen on top, unless it is the first."""

@@ -66,7 +66,7 @@ def _draw_frame(grid: Grid, title: str, hint: str, palette: Palette) -> None:
 class Overlay(ModalScreen[Answer], inherit_bindings=False):
     """A framed panel over the faded screen. Give `wanted_size`, `draw` and `press`; esc closes with no answer."""
 
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""
 
     DEFAULT_CSS = """
     Overlay { align: center middle; background: $background 72%; }

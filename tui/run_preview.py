@@ -17,6 +17,7 @@ from tui import format, glyphs, line
 from tui.grid import Grid
 from tui.line import Part
 from tui.plot.canvas import render
+from tui.plot.layout import frame
 from tui.plot.model import Curve, Mark, Plot
 from tui.run_table import epoch_of, short_reason
 from tui.theme import Palette, RunColour
@@ -55,8 +56,7 @@ def draw_below(source: Source, width: int, height: int, setting: Setting) -> Gri
     grid = Grid(width, height)
     line.lay_out(grid, 0, head_rule(source.view, width, setting), ())
     plot = (width - FACTS - 8) // 2
-    paste(grid, 1, 0, accuracy_plot(source, plot, height - 1, setting))
-    paste(grid, 1, plot + 2, loss_plot(source, plot, height - 1, setting))
+    _draw_pair(grid, source, ((1, 0), (1, plot + 2)), (plot, height - 1), setting)
     write_facts(grid, 1, width - FACTS, FACTS - 1, facts(source.view, source.config), setting.palette)
     return grid
 
@@ -71,10 +71,9 @@ def draw_beside(source: Source, width: int, height: int, setting: Setting) -> Gr
     grid.write_parts(1, 0, line.cut([*left, ("   ", palette.style()), *state], width - line.width_of(right) - 2))
     grid.write_parts(1, width - line.width_of(right), right)
     listed = full_facts(view, source.config)
-    plots = max((height - 5 - len(listed)) // 2, 6)
+    plots = max((height - 6 - len(listed)) // 2, 6)
     rows = min(plots, 15)
-    paste(grid, 3, 0, accuracy_plot(source, width, rows, setting))
-    paste(grid, 3 + rows + 1, 0, loss_plot(source, width, rows, setting))
+    _draw_pair(grid, source, ((3, 0), (3 + rows + 1, 0)), (width, rows), setting)
     write_facts(grid, 3 + 2 * (rows + 1), 0, width, listed, palette)
     return grid
 
@@ -86,8 +85,7 @@ def draw_alone(source: Source, width: int, height: int, setting: Setting) -> Gri
     listed = facts(source.view, source.config)
     facts_rows = min((len(listed) + 1) // 2, max(height - 9, 0))
     rows, plot = height - 1 - facts_rows, (width - 2) // 2
-    paste(grid, 1, 0, accuracy_plot(source, plot, rows, setting))
-    paste(grid, 1, plot + 2, loss_plot(source, plot, rows, setting))
+    _draw_pair(grid, source, ((1, 0), (1, plot + 2)), (plot, rows), setting)
     half = width // 2
     write_facts(grid, 1 + rows, 1, half - 2, listed[:facts_rows], setting.palette)
     write_facts(grid, 1 + rows, half + 1, half - 2, listed[facts_rows : 2 * facts_rows], setting.palette)
@@ -150,17 +148,9 @@ def _ahead(view: RunView, palette: Palette) -> list[Part]:
     return [(view.state + (f": {word}" if word else ""), palette.state(view.state))]
 
 
-def accuracy_plot(source: Source, width: int, height: int, setting: Setting) -> Grid:
-    """Validation (or test) accuracy over train accuracy, the best marked."""
-    return _plot(source, "accuracy", width, height, setting)
-
-
-def loss_plot(source: Source, width: int, height: int, setting: Setting) -> Grid:
-    return _plot(source, "loss", width, height, setting)
-
-
-def _plot(source: Source, what: str, width: int, height: int, setting: Setting) -> Grid:
-    view, colour, palette = source.view, setting.colour, setting.palette
+def plot_of(source: Source, what: str, setting: Setting) -> Plot:
+    """Accuracy or loss: what is watched (validation, or test where that is) over train, the best marked."""
+    view, colour = source.view, setting.colour
     accuracy = what == "accuracy"
     watched = "test" if len(source.series(f"test_{what}")[0]) and not len(source.series(f"val_{what}")[0]) else "val"
     form = format.accuracy if accuracy else format.loss
@@ -169,7 +159,7 @@ def _plot(source: Source, what: str, width: int, height: int, setting: Setting) 
         Curve(*seen, colour.solid, watched, value=_last(seen, form), layer=1),
         Curve(*train, colour.soft, "train", value=_last(train, form), strong=False, broken=True),
     )
-    plot = Plot(
+    return Plot(
         title=what,
         unit="%" if accuracy else "",
         curves=tuple(curve for curve in curves if len(curve.xs)),
@@ -181,11 +171,30 @@ def _plot(source: Source, what: str, width: int, height: int, setting: Setting) 
         form=form,
         quiet=True,
     )
-    grid = render(plot, width, height, palette)
-    if not plot.curves and height > 2:
-        remark = _remark(source)
-        grid.write_parts(height // 2, 7, line.cut([(remark, palette.style("dim"))], width - 8))
-    return grid
+
+
+def _draw_pair(
+    grid: Grid, source: Source, places: tuple[tuple[int, int], tuple[int, int]], size: tuple[int, int], setting: Setting
+) -> None:
+    """Both plots at their (row, column), of one height so that their axes stand on one line."""
+    plots = [plot_of(source, what, setting) for what in ("accuracy", "loss")]
+    width, height = size
+    for (row, column), plot in zip(places, plots, strict=True):
+        part = render(plot, width, _common_height(plots, width, height), setting.palette)
+        if not plot.curves and part.height > 2:
+            parts = [(_remark(source), setting.palette.style("dim"))]
+            part.write_parts(part.height // 2, 7, line.cut(parts, width - 8))
+        paste(grid, row, column, part)
+
+
+def _common_height(plots: Sequence[Plot], width: int, height: int) -> int:
+    """The greatest height at which the plots have equally many rows: each takes what suits its ticks."""
+    for candidate in range(height, max(height - 5, 3), -1):
+        frames = [frame(plot, width, candidate) for plot in plots]
+        rows = {place.rows for place in frames if place}
+        if len(rows) == 1:
+            return candidate
+    return height
 
 
 def _remark(source: Source) -> str:

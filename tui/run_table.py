@@ -237,7 +237,7 @@ def draw_run(grid: Grid, row: int, placed: Sequence[Placed], run: RunView, look:
     palette, signs = look.palette, glyphs.active()
     if run.id in look.marked:
         grid.write(row, 1, signs.marked, look.name_style(run))
-    sign, style = ("starting", palette.style("dim")) if run.problem else (run.state, palette.state(run.state))
+    sign, style = ("starting", palette.style("dim")) if run.problem else (run.state, state_style(run, palette))
     end = grid.write(row, 2, signs.state(sign), style)
     if run.quiet:
         grid.write(row, end, signs.quiet, palette.style("warn", bold=True))
@@ -249,6 +249,11 @@ def draw_run(grid: Grid, row: int, placed: Sequence[Placed], run: RunView, look:
         grid.write(row, start, text, style)
     if cursor:
         select_row(grid, row, palette)
+
+
+def state_style(run: RunView, palette: Palette) -> Style:
+    """The colour of a run's state; what ended badly is bold."""
+    return palette.state(run.state, bold=run.state in ("failed", "diverged", "crashed"))
 
 
 def select_row(grid: Grid, row: int, palette: Palette) -> None:

@@ -66,7 +66,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
     """
 
     scope: ClassVar[str] = ""
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""
 
     DEFAULT_CSS = """
     BaseScreen { layers: base message; overflow: hidden; }
