@@ -4,6 +4,7 @@ The weights are single zeros expanded to their shapes, so that nothing is initia
 meta device and dispatch modes would do without the arithmetic too, but their first use costs over a second of imports.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,12 @@ def count(
         batch=batch,
         precision=precision,
     )
+
+
+def cost(network: nn.Module, channels: int, size: int) -> tuple[int, int]:
+    """Parameters and MACs an image of a network as it is, say a pruned one, which no options describe."""
+    layers, _ = _pass(copy.deepcopy(network), torch.zeros(1, channels, size, size))
+    return sum(parameter.numel() for parameter in network.parameters()), sum(layer.macs for layer in layers)
 
 
 @contextmanager

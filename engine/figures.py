@@ -72,11 +72,11 @@ def process(run: RunFolder) -> "Figure":
         for index, prefix in enumerate(("train", "val", "test")):
             epochs, values = curves.series(f"{prefix}_{quantity}", "epoch")
             if len(values):
-                axes.plot(epochs, values, color=COLOURS[index], label=LABELS[prefix], **_dots(len(values)))
+                axes.plot(epochs, values, label=LABELS[prefix], **stroke(index, len(values)))
                 drawn += 1
         if not drawn:
             raise UserError(f"run {run.id} has no finished epoch to draw yet")
-        _finish(axes, "Epoch", UNITS[quantity])
+        finish(axes, "Epoch", UNITS[quantity])
     figure.suptitle(_name(run))
     return figure
 
@@ -95,9 +95,9 @@ def comparison(folders: Sequence[RunFolder]) -> "Figure":
             for index, (name, curves) in enumerate(everything):
                 epochs, values = _of_set(curves, which, quantity)
                 drawn += len(values) > 0
-                axes.plot(epochs, values, label=name, **_stroke(index), **_dots(len(values)))
+                axes.plot(epochs, values, label=name, **stroke(index, len(values)))
             axes.set_title(f"{title} set")
-            _finish(axes, "Epoch", UNITS[quantity])
+            finish(axes, "Epoch", UNITS[quantity])
     if not drawn:
         raise UserError("none of these runs has a finished epoch to draw yet")
     return figure
@@ -114,8 +114,8 @@ def series(folders: Sequence[RunFolder], name: str) -> "Figure":
     axes = figure.add_subplot()
     for index, (label, curves) in enumerate(everything):
         epochs, values = curves.series(name, "epoch")
-        axes.plot(epochs, values, label=label, **_stroke(index), **_dots(len(values)))
-    _finish(axes, "Epoch", name)
+        axes.plot(epochs, values, label=label, **stroke(index, len(values)))
+    finish(axes, "Epoch", name)
     return figure
 
 
@@ -231,6 +231,28 @@ def export(figure: "Figure", path: Path) -> None:
         raise UserError(f"--output {path}: cannot be written: {error.strerror or error}") from error
 
 
+def stroke(index: int, points: int) -> dict[str, Any]:
+    """The look of a curve: colours first, then dashes, so that no two of 28 are alike; dots where points are few."""
+    dashes = ("-", "--", ":", "-.")
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": dashes[index // len(COLOURS) % len(dashes)],
+        "linewidth": 1.4,
+        "marker": "o" if points <= 20 else "",
+        "markersize": 3,
+    }
+
+
+def finish(axes: "Axes", x: str, y: str) -> None:
+    """Names, grid and legend of a plot whose x axis counts."""
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#e4e5e4", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
 def _only(folders: Sequence[RunFolder], kind: str) -> RunFolder:
     if len(folders) != 1:
         raise UserError(f"the {kind} figure is of one run, found {len(folders)}; several make a comparison")
@@ -256,23 +278,3 @@ def _watched(curves: Curves) -> str:
 
 def _name(run: RunFolder) -> str:
     return run.view().name or run.id
-
-
-def _stroke(index: int) -> dict[str, Any]:
-    """Colours first, then dashes, so that no two of 28 curves look alike."""
-    dashes = ("-", "--", ":", "-.")
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": dashes[index // len(COLOURS) % len(dashes)]}
-
-
-def _dots(count: int) -> dict[str, Any]:
-    """Markers where there are too few points to make out a line."""
-    return {"linewidth": 1.4, "marker": "o" if count <= 20 else "", "markersize": 3}
-
-
-def _finish(axes: "Axes", x: str, y: str) -> None:
-    axes.locator_params(axis="x", integer=True)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color="#e4e5e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)

@@ -140,9 +140,11 @@ def trained_run(tmp_path: Path, small_data: "Dataset", monkeypatch: pytest.Monke
         summary = {**experiment.headline(), "state": "starting"}
         run = runs.create(tmp_path / "runs", experiment.to_yaml(), summary, {"name": "small"})
         training = Training(experiment, device.settle(experiment.train, experiment.total_steps), small_data)
-        plan = training.draw_epoch()
-        for position in training.remaining_positions():
-            training.take_step(plan, position)
+        while not training.finished:
+            plan = training.draw_epoch()
+            for position in training.remaining_positions():
+                training.take_step(plan, position)
+            training.end_epoch({}, None)
         checkpointer = Checkpointer(run.path / "ckpt")
         checkpointer.save(training.state_dict(), None, 0)
         checkpointer.close()
