@@ -69,7 +69,7 @@ ACTIONS: tuple[Action, ...] = (
         ("redraw", "ctrl+l", "draw again"),
     ),
     *_actions(
-        "list",
+        "table",
         "Look",
         ("filter", "/", "filter"),
         ("sort", "s", "sort; again reverses"),
@@ -78,7 +78,7 @@ ACTIONS: tuple[Action, ...] = (
     *_actions("runs", "Look", ("preview", "v", "preview on, off")),
     *_actions("list", "Look", ("show_yaml", "y", "YAML")),
     *_actions(
-        "list",
+        "table",
         "Mark and make",
         ("mark", "space", "mark"),
         ("mark_all", "*", "mark all shown"),
@@ -166,6 +166,7 @@ ACTIONS: tuple[Action, ...] = (
         ("seeds", "t", "seeds together or apart"),
         ("baseline", "=", "baseline"),
         ("scatter_axis", "p", "parameters or MACs"),
+        ("sort", "s", "order of the runs"),
     ),
     *_actions(
         "queue",
@@ -175,6 +176,7 @@ ACTIONS: tuple[Action, ...] = (
         ("hold", "H", "hold, release"),
         ("remove", "D", "remove"),
         ("pause_queue", "P", "pause the queue"),
+        ("resume", "R", "into the queue again"),
         ("new_run", "n", "new run"),
     ),
     *_actions(
@@ -194,7 +196,7 @@ ACTIONS: tuple[Action, ...] = (
 
 SCREEN_SCOPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "runs": ("everywhere", "list", "run", "runs"),
+        "runs": ("everywhere", "table", "list", "run", "runs"),
         "empty": ("everywhere", "runs"),
         "new": ("everywhere", "new"),
         "run": ("everywhere", "list", "plots", "run"),
