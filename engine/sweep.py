@@ -6,7 +6,7 @@ Its file has a ``base`` (a preset's name, or an experiment in full) and either `
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, Self
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine import inspection, presets, strict_yaml
 from engine.composition import Change, KeyPath, Override, Tree, completed, read_tree
+from engine.counts_cache import Counts
 from engine.errors import UserError
 from engine.experiment import Experiment, from_tree, source_of
 from engine.options.base import Options, option
@@ -77,6 +78,7 @@ class Sweep:
     """A sweep ready to run. ``changes`` are the overrides that make it another one than its file describes."""
 
     name: str
+    path: Path
     about: str
     notes: str
     rows: tuple[Row, ...]
@@ -110,7 +112,7 @@ def load(source: str, overrides: Sequence[Override] = ()) -> Sweep:
     rows, problems = _rows(options, file, overrides)
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return Sweep(path.stem, options.about, options.notes.strip(), tuple(rows), tuple(overrides))
+    return Sweep(path.stem, path.absolute(), options.about, options.notes.strip(), tuple(rows), tuple(overrides))
 
 
 def members(sweep: Sweep, seeds: int = 1) -> list[Member]:
@@ -179,17 +181,45 @@ class Result:
         return sum(run is not None and run.state == "finished" for run in self.runs)
 
 
-def results(sweep: Sweep, wanted: Sequence[Member], found: Sequence[RunView | None]) -> list[Result]:
-    """The table: for each row what its finished runs came to, beside the published figures."""
-    return [
-        _result(index, row, [run for member, run in zip(wanted, found, strict=True) if member.row == index])
+def gather(sweep: Sweep, runs: Iterable[RunView]) -> tuple[list[Member], list[RunView | None]]:
+    """The members that ``runs`` hold, whatever their seeds, each with its run; a row without any is there with None."""
+    seeds: dict[str, set[int]] = {}
+    listed = list(runs)
+    for run in listed:
+        if run.seed is not None:
+            seeds.setdefault(run.group_hash, set()).add(run.seed)
+    wanted = [
+        Member(index, row.name, _with_seed(row.experiment, seed))
         for index, row in enumerate(sweep.rows)
+        for seed in sorted(seeds.get(row.experiment.group_hash, {row.experiment.train.seed}))
+    ]
+    return wanted, match(wanted, listed)
+
+
+def counts(sweep: Sweep) -> list[Counts | None]:
+    """For each row the counts of its network where it was counted before; this reads files."""
+    return [inspection.cached(row.experiment) for row in sweep.rows]
+
+
+def results(
+    sweep: Sweep,
+    wanted: Sequence[Member],
+    found: Sequence[RunView | None],
+    known: Sequence[Counts | None] = (),
+) -> list[Result]:
+    """The table: for each row what its finished runs came to, beside the published figures.
+
+    ``known`` are counts for rows that have no finished run yet, as ``counts`` gives them.
+    """
+    pairs = list(zip(wanted, found, strict=True))
+    return [
+        _result(index, row, [run for member, run in pairs if member.row == index], counted)
+        for (index, row), counted in zip_longest(enumerate(sweep.rows), known)
     ]
 
 
-def _result(index: int, row: Row, runs: Sequence[RunView | None]) -> Result:
+def _result(index: int, row: Row, runs: Sequence[RunView | None], counts: Counts | None) -> Result:
     finished = [run for run in runs if run is not None and run.state == "finished"]
-    counts = inspection.cached(row.experiment)
     published = row.published
     return Result(
         row=index,

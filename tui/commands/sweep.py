@@ -8,20 +8,20 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import atomic, inspection, launch, queue, runs, slots
 from engine import sweep as sweeps
+from engine.campaign import Campaign, is_over, stands
 from engine.composition import Override
 from engine.errors import UserError
-from engine.runs import RunFolder, RunView
-from engine.sweep import Member, Result, Sweep
+from engine.runs import RunFolder
+from engine.sweep import Sweep
 from tui import preflight, sweep_table
 from tui.commands.folder import runs_folder
 from tui.commands.run import EXIT_FAILED, EXIT_FINISHED, EXIT_INTERRUPTED, EXIT_STOPPED, who
 from tui.commands.source import overrides, use_data_folder
-from tui.headless.follow import Interrupts, is_over
+from tui.headless.follow import Interrupts
 from tui.headless.show import Lines, can_live
 from tui.headless.sweep_progress import JsonProgress, PlainProgress, Progress
 from tui.strict_json import to_line
@@ -30,46 +30,6 @@ from tui.table import render
 POLL_S = 0.5
 REVIVE_S = 10.0
 FORMS = ("md", "csv", "json")
-
-
-@dataclass
-class Campaign:
-    """The members of a sweep with their runs in one runs folder.
-
-    ``rows`` are the rows that are asked for, ``ours`` the runs that were put into the queue here.
-    """
-
-    root: Path
-    sweep: Sweep
-    members: list[Member]
-    rows: frozenset[int]
-    runs: list[RunView | None] = field(default_factory=list)
-    ours: set[str] = field(default_factory=set)
-
-    def look(self) -> None:
-        """Find each member's run among all runs."""
-        self.runs = sweeps.match(self.members, runs.list_runs(self.root, archived=True))
-
-    def refresh(self) -> None:
-        """Look again at the runs that are not over."""
-        self.runs = [run if run is None or is_over(run) else RunFolder(run.path).view() for run in self.runs]
-
-    def results(self) -> list[Result]:
-        """The table as it now is."""
-        return sweeps.results(self.sweep, self.members, self.runs)
-
-    def asked(self) -> list[tuple[Member, RunView | None]]:
-        """The members that are asked for, with their runs."""
-        pairs = zip(self.members, self.runs, strict=True)
-        return [(member, run) for member, run in pairs if member.row in self.rows]
-
-    @property
-    def over(self) -> bool:
-        return all(run is not None and is_over(run) for _, run in self.asked())
-
-    @property
-    def complete(self) -> bool:
-        return all(run is not None and run.state == "finished" for _, run in self.asked())
 
 
 def sweep(args: Namespace) -> int:
@@ -82,7 +42,7 @@ def sweep(args: Namespace) -> int:
     campaign.look()
     _check(campaign)
     with _capacity(campaign, args.jobs, keep=bool(args.detach)):
-        _enlist(campaign)
+        campaign.enlist(who())
         if args.detach:
             print(*dict.fromkeys(run.id for _, run in campaign.asked() if run is not None), sep="\n")
             return EXIT_FINISHED
@@ -123,7 +83,7 @@ def _named(chosen: Sweep, text: str) -> list[int]:
 
 def _check(campaign: Campaign) -> None:
     """Refuse what cannot succeed before anything is queued; each device and data set is looked at once."""
-    begun = [member.experiment for member, run in campaign.asked() if run is None or not _stands(run)]
+    begun = [member.experiment for member, run in campaign.asked() if run is None or not stands(run)]
     distinct = {(one.train.device, one.data.name): one for one in begun}
     counts = [inspection.cached(one) for one in begun]
     parameters = max((one.parameters for one in counts if one), default=None)
@@ -149,44 +109,6 @@ def _capacity(campaign: Campaign, jobs: int | None, *, keep: bool) -> Iterator[N
         for name, capacity in before.items():
             if not keep and now.get(name) == jobs:
                 queue.set_capacity(campaign.root, name, capacity)
-
-
-def _enlist(campaign: Campaign) -> None:
-    """Put into the queue what is not finished or under way. Members that are the same experiment share a run."""
-    placed: dict[str, RunView] = {}
-    for index, (member, run) in enumerate(zip(campaign.members, campaign.runs, strict=True)):
-        key = member.experiment.config_hash
-        if member.row in campaign.rows and key not in placed:
-            placed[key] = run if run is not None and _stands(run) else _queued(campaign, member, run)
-        campaign.runs[index] = placed.get(key, run)
-
-
-def _stands(run: RunView) -> bool:
-    """Whether there is nothing to do about it: it is finished, or under way here or on another machine."""
-    return run.live or run.state in ("finished", "unknown")
-
-
-def _queued(campaign: Campaign, member: Member, run: RunView | None) -> RunView:
-    """A run in the queue: the earlier one where it can go on, else a new one."""
-    folder = RunFolder(run.path) if run is not None and _can_go_on(run) else _create(campaign, member)
-    queue.add(folder, by=who())
-    campaign.ours.add(folder.id)
-    return folder.view()
-
-
-def _can_go_on(run: RunView) -> bool:
-    """A run that was stopped or crashed goes on from its checkpoint; one that failed or diverged is begun anew."""
-    if run.state not in ("stopped", "crashed") or run.read_only:
-        return False
-    return run.attempt == 0 or (run.path / "ckpt" / "manifest.json").is_file()
-
-
-def _create(campaign: Campaign, member: Member) -> RunFolder:
-    experiment = member.experiment
-    place = {"name": campaign.sweep.name, "row": member.row + 1}
-    summary = {**experiment.headline(), "state": "queued", "by": who(), "sweep": place}
-    user = {"name": experiment.name, "tags": list(experiment.tags), "note": experiment.notes, "archived": False}
-    return runs.create(campaign.root, experiment.to_yaml(), summary, user)
 
 
 def _progress(args: Namespace, campaign: Campaign) -> Progress:
