@@ -138,14 +138,14 @@ class RunList(Poller):
         if not before.complete and not before.runs:
             first = runs.list_runs(self.root, archived=self.archived, limit=FIRST_RUNS)
             if first:
-                self.listing = Listing(tuple(map(_calm, first)))
+                self.listing = Listing(tuple(map(calm, first)))
                 self._poke()
         signature, now = (_signature(self.root), self.archived), time.monotonic()
         if signature != self._signature or now >= self._full_due:
-            listed = tuple(map(_calm, runs.list_runs(self.root, archived=self.archived)))
+            listed = tuple(map(calm, runs.list_runs(self.root, archived=self.archived)))
             self._signature, self._full_due = signature, now + FULL_LIST_S
         else:
-            listed = tuple(run if run.settled else _calm(run_view.look(run.path)) for run in before.runs)
+            listed = tuple(run if run.settled else calm(run_view.look(run.path)) for run in before.runs)
         if listed == before.runs and before.complete:
             listed = before.runs
         listing = Listing(listed, complete=True, problem=_problem(self.root), plan=self._plan(listed))
@@ -162,7 +162,7 @@ class RunList(Poller):
         return self.listing.plan if plan == self.listing.plan else plan
 
 
-def _calm(run: RunView) -> RunView:
+def calm(run: RunView) -> RunView:
     """Without the age of the last sign of life, which changes at every look, unless it is a worry."""
     age = run.heartbeat_age_s
     return replace(run, heartbeat_age_s=float(int(age)) if age is not None and run.quiet else None)
@@ -203,7 +203,7 @@ class RunFeed(Poller):
         self.users = 0
         self.version = 0
         self.loaded = False
-        self.view = _calm(folder.view())
+        self.view = calm(folder.view())
         self.log = ""
         self.system: tuple[Mapping[str, Any], ...] = ()
         self._curves = Curves(folder.path / "metrics.jsonl")
@@ -267,7 +267,7 @@ class RunFeed(Poller):
         if not self._touched("summary.json", "user.json", "attempts") and now < self._view_due:
             return False
         self._view_due = now + LIST_S
-        before, self.view = self.view, _calm(self.folder.view())
+        before, self.view = self.view, calm(self.folder.view())
         return self.view != before
 
     def _poll_log(self) -> bool:
