@@ -29,6 +29,7 @@ FIRST_PRESET = "quickstart"
 SEED = "{seed}"
 _SOURCE = "form"
 _PLACE = re.compile(r"^(?:form(?::\d+)?: |--set )")
+_WHOLE = re.compile(r"( \d+)\.0$")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _RANGE = re.compile(r"(\d+)(?:-|\.\.)(\d+)")
 # The list has a column of its own for what the files say in words.
@@ -327,7 +328,7 @@ def _experiment(
 
 def _problem(line: str) -> tuple[str, str]:
     """A sentence of the engine's, said of the form's field rather than of a file's line."""
-    sentence = _PLACE.sub("", clean(line)).removeprefix(": ")
+    sentence = _WHOLE.sub(r"\1", _PLACE.sub("", clean(line)).removeprefix(": "))
     path = sentence.partition(":")[0]
     one = next((one for one in FIELDS if one.key and path == one.key), None)
     if one is not None and one.name == "device":

@@ -15,7 +15,7 @@ from textual.message import Message
 from engine import presets
 from engine.errors import UserError
 from engine.runs import RunFolder
-from tui import glyphs, new_view
+from tui import glyphs, keys, new_view
 from tui.dialogs import Choice as ChoiceOverlay
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
@@ -31,12 +31,15 @@ from tui.theme import Palette
 if TYPE_CHECKING:
     # These import pydantic, which takes long: they are loaded in a thread while the empty screen is up.
     from engine.counts_cache import Counts
+    from engine.experiment import Experiment
     from tui.new_form import Catalogue, Choice, Draft, Form, Image
     from tui.new_launch import Launched
 
 COUNTS, SURVEY, ACTIVATIONS, SAMPLES = "new counts", "new survey", "new activations", "new samples"
 DRAWS = 5
 _BUDGET = "parameter_budget"
+_MOST_EARLY = 64
+_ALWAYS = frozenset({"show_runs", "show_queue", "help", "palette", "toggle_theme", "back", "quit", "redraw"})
 
 
 class Loaded(Message):
@@ -104,9 +107,12 @@ class NewScreen(BaseScreen):
         self._form: Form | None = None
         self._draft: Draft | None = None
         self._own: dict[str, Choice] = {}
+        self._experiment: Experiment | None = None
+        self._good_texts: Mapping[str, str] = {}
+        self._early: list[events.Key] = []
         self._focus = "architecture"
         self._field = "data"
-        self._experiment = 0
+        self._at_experiment = 0
         self._editing: TextLine | None = None
         self._before: Form | None = None
         self._search: TextLine | None = None
@@ -162,7 +168,7 @@ class NewScreen(BaseScreen):
                 problem = problem or str(error)
         raise UserError(problem or "there are no presets of whole experiments")
 
-    def on_loaded(self, message: Loaded) -> None:
+    async def on_loaded(self, message: Loaded) -> None:
         from tui import new_facts
 
         self._catalogue = message.catalogue
@@ -171,11 +177,14 @@ class NewScreen(BaseScreen):
         self._start_from(message.form)
         if message.problem:
             self.say(message.problem, "bad", glyphs.active().state("failed"))
+        early, self._early = self._early, []
+        for event in early:
+            await self._press(event)
 
     def _start_from(self, form: "Form") -> None:
         self._own = {kind: choice for kind, choice in form.chosen.items() if choice.changed}
         names = [preset.name for preset in self._catalogue.experiments] if self._catalogue else []
-        self._experiment = names.index(form.source) if form.source in names else 0
+        self._at_experiment = names.index(form.source) if form.source in names else 0
         self._use(form)
 
     def _use(self, form: "Form") -> None:
@@ -184,6 +193,12 @@ class NewScreen(BaseScreen):
 
         self._form, self._draft = form, new_form.draft(form)
         experiment = self._draft.experiment
+        if experiment is not None:
+            self._good_texts = form.texts
+        elif self._good_texts:
+            # What is half typed does not blank the figures: they stay those of the last text that was right.
+            experiment = new_form.draft(replace(form, texts=self._good_texts)).experiment
+        self._experiment = experiment
         if experiment is not None:
             self._survey(new_form.image_of(experiment.data))
         self._ask_counts()
@@ -256,18 +271,17 @@ class NewScreen(BaseScreen):
 
     def _counts_key(self, precision: str) -> str:
         """What decides the counts, as text; "" while the form is not valid."""
-        experiment = self._draft.experiment if self._draft else None
+        experiment = self._experiment
         if experiment is None:
             return ""
         options = experiment.architecture.model_dump(mode="json", exclude={"name"})
         return json.dumps([options, self._image, precision])
 
     def _precision(self) -> str:
-        experiment = self._draft.experiment if self._draft else None
-        return experiment.train.precision if experiment else "auto"
+        return self._experiment.train.precision if self._experiment else "auto"
 
     def _samples_key(self) -> str:
-        experiment = self._draft.experiment if self._draft else None
+        experiment = self._experiment
         if experiment is None:
             return ""
         data = experiment.data.model_dump(mode="json", include={"name", "image_size", "grey"})
@@ -312,7 +326,7 @@ class NewScreen(BaseScreen):
             return Shown(dict.fromkeys(LISTS, nothing), (), {}, None, samples_remark=" ")
         from tui import new_facts, new_form
 
-        experiment = self._draft.experiment
+        experiment = self._experiment
         counts = self._counts.get(self._counts_key("fp32"))
         activations = self._counts.get(self._counts_key("bf16")) if self._precision() == "bf16" else counts
         size = self.size_class
@@ -344,11 +358,11 @@ class NewScreen(BaseScreen):
             counts=counts,
             samples=samples,
             samples_remark=self._samples_remark,
-            plot=new_facts.schedule_plot(experiment, self.palette),
+            plot=new_facts.schedule_plot(experiment, self.palette) if experiment else None,
             plot_remark=new_facts.schedule_remark(experiment),
             summary=new_facts.summary(experiment),
             experiments=[(preset.name, preset.about) for preset in self._catalogue.experiments],
-            experiment=self._experiment,
+            experiment=self._at_experiment,
             source=self._form.source,
             remarks=new_facts.remarks(experiment),
             busy=self._busy(),
@@ -362,8 +376,7 @@ class NewScreen(BaseScreen):
 
         device = self.app.services.machine.device
         gpu = device.name if device and device.index is not None else ""
-        experiment = self._draft.experiment if self._draft else None
-        return new_facts.device_of(experiment, gpu) if experiment else ""
+        return new_facts.device_of(self._experiment, gpu) if self._experiment else ""
 
     def _busy(self) -> str:
         live = [run for run in self._past() if run.live and run.state != "queued"]
@@ -402,7 +415,7 @@ class NewScreen(BaseScreen):
             order = new_view.field_order(self.size_class)
             self._field = order[_clamped(order.index(self._field) + step, len(order))]
         elif self._focus == "experiments":
-            self._prefill(_clamped(self._experiment + step, len(self._catalogue.experiments)))
+            self._prefill(_clamped(self._at_experiment + step, len(self._catalogue.experiments)))
         else:
             entries = self._list(self._focus)
             if entries.choices:
@@ -420,14 +433,14 @@ class NewScreen(BaseScreen):
         if self._catalogue is None or not self._catalogue.experiments:
             return
         preset = self._catalogue.experiments[index]
-        self._experiment = index
+        self._at_experiment = index
         try:
             form = new_form.begin(preset.name, self._catalogue)
         except UserError as error:
             self.complain(error)
             return
         self._start_from(form)
-        self._experiment = index
+        self._at_experiment = index
 
     def _page(self) -> int:
         places = new_view.areas(*self.query_one(Body).size, self.size_class)
@@ -484,13 +497,30 @@ class NewScreen(BaseScreen):
         self._search = TextLine()
         self.changed()
 
-    def on_key(self, event: events.Key) -> None:
+    async def _on_key(self, event: events.Key) -> None:
+        if self._form is None and self._action(event.key) not in _ALWAYS:
+            event.stop()
+            self._early = [*self._early, event][-_MOST_EARLY:]
+        else:
+            await self._press(event)
+
+    async def _press(self, event: events.Key) -> None:
+        """Act on a key here and now: through the app's bindings a key typed fast would overtake what it follows."""
+        action = self._action(event.key)
         if self._editing is not None:
             event.stop()
             self._press_editing(self._editing, event)
         elif self._search is not None:
             event.stop()
             self._press_search(self._search, event)
+        elif action:
+            event.stop()
+            await self.app.run_action(action, self)
+
+    def _action(self, key: str) -> str:
+        """The action of a key on this screen, "" if it has none."""
+        actions = self.app.keymap.on(self.scope)
+        return next((action.name for action in actions if key in map(keys.textual_key, action.keys)), "")
 
     def on_paste(self, event: events.Paste) -> None:
         typed = self._editing or self._search
@@ -575,7 +605,7 @@ class NewScreen(BaseScreen):
     def _click_entry(self, name: str, row: int, rows: int) -> None:
         if name == "experiments":
             count = len(self._catalogue.experiments) if self._catalogue else 0
-            index = new_view.first_row(self._experiment, count, rows) + row
+            index = new_view.first_row(self._at_experiment, count, rows) + row
             if index < count:
                 self._prefill(index)
             return
