@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Page = Literal["runs", "new", "queue"]
 
+NEW = "new"  # the name of the screen that keeps a half-filled form
 FPS, LITE_FPS = 4.0, 2.0
 LOG_BYTES = 1 << 20
 
@@ -143,7 +144,7 @@ class CifarApp(App[int], inherit_bindings=False):
         """Go to one of the three pages, leaving what was open above it."""
         self._go_home()
         if page == "new":
-            self.new_from(None)
+            self._open_new()
         elif page == "queue":
             self.push_screen(_screen("queue", "QueueScreen"))
 
@@ -163,9 +164,23 @@ class CifarApp(App[int], inherit_bindings=False):
         """Compare runs; the first is the baseline."""
         self.push_screen(_screen("compare", "CompareScreen", tuple(run_ids)))
 
+    def open_sweep(self, run_id: str = "", name: str = "") -> None:
+        """Open the table of the sweep that a run was made for, or of the sweep called ``name``."""
+        self.push_screen(_screen("sweep", "SweepScreen", run_id, name))
+
     def new_from(self, run_id: str | None) -> None:
         """Open New run, prefilled with a run's configuration or (None) with what it starts with."""
-        self.push_screen(_screen("new", "NewScreen", run_id))
+        if self.is_screen_installed(NEW):
+            self.uninstall_screen(NEW)
+        self.install_screen(_screen("new", "NewScreen", run_id), NEW)
+        self.push_screen(NEW)
+
+    def _open_new(self) -> None:
+        """Open New run as it was left."""
+        if self.is_screen_installed(NEW):
+            self.push_screen(NEW)
+        else:
+            self.new_from(None)
 
     def open_help(self) -> None:
         """Show the keys of the screen on top."""

@@ -275,3 +275,22 @@ def _write(run: RunView, form: export.Format, path: Path) -> None:
         raise UserError(f"{path} is there already; give another name") from None
     except OSError as error:
         raise UserError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+
+def ask_folder(screen: BaseScreen) -> None:
+    """Ask which runs folder to show."""
+    field = Field("path", "folder", shown_path(screen.app.root), "where the runs are, or will be")
+    form = Form("Open another runs folder", [field], lambda answers: _wrong_folder(answers["path"]))
+
+    def opened(answers: dict[str, str] | None) -> None:
+        if answers:
+            screen.app.open_folder(Path(answers["path"]).expanduser().absolute())
+
+    screen.app.push_screen(form, opened)
+
+
+def _wrong_folder(text: str) -> str:
+    path = Path(text).expanduser()
+    if not text:
+        return "give a folder"
+    return "" if path.is_dir() else f"there is no folder {shown_path(path)}"

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
@@ -13,12 +12,12 @@ from textual.timer import Timer
 from engine.runs import RunView
 from tui import glyphs, line, run_preview
 from tui.column_chooser import ColumnChooser, SortChoice
-from tui.dialogs import REVERSE, Field, Form
+from tui.dialogs import REVERSE
 from tui.filter_box import FilterBox, cut_note, parts_of, prompt
 from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.line import Part
-from tui.run_actions import RunActions, called
+from tui.run_actions import RunActions, ask_folder
 from tui.run_table import COLUMNS, USUAL, Look, Order, Rows, arrange, draw_head, draw_run, place
 from tui.screens.base import shown_path
 from tui.services import RunFeed
@@ -530,25 +529,3 @@ class RunsScreen(RunActions):
 
     def gone(self, deleted: object) -> None:
         self._release()
-
-
-def ask_folder(screen: RunActions) -> None:
-    """Ask which runs folder to show."""
-    field = Field("path", "folder", shown_path(screen.app.root), "where the runs are, or will be")
-    form = Form("Open another runs folder", [field], lambda answers: _wrong_folder(answers["path"]))
-
-    def opened(answers: dict[str, str] | None) -> None:
-        if answers:
-            screen.app.open_folder(Path(answers["path"]).expanduser().absolute())
-
-    screen.app.push_screen(form, opened)
-
-
-def _wrong_folder(text: str) -> str:
-    path = Path(text).expanduser()
-    if not text:
-        return "give a folder"
-    return "" if path.is_dir() else f"there is no folder {shown_path(path)}"
-
-
-__all__ = ["RunsScreen", "ask_folder", "called"]
