@@ -26,14 +26,32 @@ class Score:
 
 @torch.inference_mode()
 def logits_of(
-    model: nn.Module, images: Tensor, normalise: Normalise, runtime: Runtime, batch_size: int, views: Views = "none"
+    model: nn.Module,
+    images: Tensor,
+    normalise: Normalise,
+    runtime: Runtime,
+    batch_size: int,
+    views: Views = "none",
+    share: float = 1.0,
 ) -> Tensor:
-    """Logits (N, classes) float32 for ``images`` (N, H, W, C) uint8, in evaluation mode, on their device."""
+    """Logits (N, classes) float32 for ``images`` (N, H, W, C) uint8, in evaluation mode, on their device.
+
+    With ``share`` below 1 only that part of the images, those of least confidence, is looked at in several views.
+    """
+
+    def logits(some: Tensor, views: Views) -> Tensor:
+        return torch.cat([_forward(model, normalise(batch), runtime, views) for batch in torch.split(some, batch_size)])
+
     was_training = model.training
     model.eval()
-    parts = [_forward(model, normalise(batch), runtime, views) for batch in torch.split(images, batch_size)]
+    if views == "none" or share == 1.0:
+        result = logits(images, views)
+    else:
+        result = logits(images, "none")
+        unsure = result.softmax(1).amax(1).topk(max(1, round(share * len(images))), largest=False).indices
+        result[unsure] = logits(images[unsure], views)
     model.train(was_training)
-    return torch.cat(parts)
+    return result
 
 
 def score(logits: Tensor, labels: Tensor, loss: Loss) -> Score:

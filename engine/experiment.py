@@ -56,6 +56,8 @@ class Experiment(Options):
             problems.append(
                 "train.early_stopping has nothing to watch: data.validation is 0 and train.watch is validation"
             )
+        if self.train.evaluate_every != 1 and self._follows_evaluation:
+            problems.append("train.evaluate_every has to be 1 where plateau or early stopping follow the watched set")
         warmup = self.optimizer.warmup
         if max(warmup.steps, warmup.epochs * self.steps_per_epoch) > self.total_steps:
             problems.append(f"optimizer.warmup is longer than the run of {self.total_epochs:g} epochs")
@@ -63,6 +65,11 @@ class Experiment(Options):
         if misfit:
             problems.append(f"architecture: {misfit}")
         return problems
+
+    @property
+    def _follows_evaluation(self) -> bool:
+        rules = [rule for rule in (self.optimizer.schedule, self.train.early_stopping) if rule is not None]
+        return any(getattr(rule, "metric", "").startswith("watched") for rule in rules)
 
     @property
     def total_steps(self) -> int:

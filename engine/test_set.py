@@ -43,6 +43,7 @@ def _account(training: Training) -> dict[str, Any]:
         training.runtime,
         settings.eval_batch_size,
         settings.tta,
+        settings.tta_share,
     )
     return account(logits, training.data.test_labels, training.plain_loss, training.data.classes)
 

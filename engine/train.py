@@ -105,7 +105,7 @@ def _say(epoch: float, metrics: dict[str, float], lr: float, epoch_s: float) -> 
 def _evaluate(training: Training, recorder: Recorder) -> Score | None:
     """Score of the averaged weights, if there are any, else of the trained ones, on the watched set."""
     images, labels = training.watched_set()
-    if len(images) == 0:
+    if len(images) == 0 or not training.evaluation_is_due:
         return None
     recorder.update(phase="evaluating")
     with training.evaluated_weights() as model:

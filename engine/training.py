@@ -22,8 +22,10 @@ from engine.models.layers import DataInitialised
 from engine.optim.averaging import Ema, Lookahead
 from engine.optim.groups import can_capture, follow_schedule, learning_rates
 from engine.optim.sam import Sam, frozen_statistics
+from engine.options.architecture import ArchitectureChoice
 from engine.options.loss import CrossEntropy, LossChoice
 from engine.schedules import make_schedule
+from engine.selection import HardExamples
 
 # Training images that a network may look at to choose first weights (airbench takes 5,000).
 INITIAL_IMAGES = 5_000
@@ -85,7 +87,7 @@ class Training:
         self.augment: Augmenter = experiment.augmentation.resolve_builder()(
             experiment.augmentation, options.size, options.channels, self.classes, data.train_images
         ).to(self.device)
-        self.model = self._build_model()
+        self.model = self._build_model(experiment.architecture)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if runtime.compile else self.model
         self.optimizer = experiment.optimizer.resolve_builder()(
             experiment.optimizer, list(self.model.named_parameters())
@@ -98,6 +100,7 @@ class Training:
         self.lookahead = (
             Lookahead(optimizer.lookahead, self.model, experiment.total_steps) if optimizer.lookahead else None
         )
+        self.selection = self._build_selection()
         self.sam = Sam(optimizer.sam, self.model.parameters()) if optimizer.sam else None
         stopping = experiment.train.early_stopping
         self.stopping = EarlyStopping(stopping) if stopping else None
@@ -112,8 +115,22 @@ class Training:
         self._first_step = 0
         self._first_active_s = 0.0
 
-    def _build_model(self) -> nn.Module:
-        data, architecture = self.experiment.data, self.experiment.architecture
+    def _build_selection(self) -> HardExamples | None:
+        options, optimizer = self.experiment.train.selection, self.experiment.optimizer
+        if options is None:
+            return None
+        proxy = self._build_model(options.proxy)
+        return HardExamples(
+            options,
+            proxy,
+            optimizer.resolve_builder()(optimizer, list(proxy.named_parameters())),
+            self.schedule,
+            make_loss(self.experiment.train.loss, self.classes, "none"),
+            self.runtime,
+        )
+
+    def _build_model(self, architecture: ArchitectureChoice) -> nn.Module:
+        data = self.experiment.data
         model: nn.Module = architecture.resolve_builder()(architecture, data.channels, data.size, self.classes)
         model.to(memory_format=self.runtime.memory_format)
         model.to(self.device)
@@ -153,6 +170,12 @@ class Training:
         end = None if watch == "validation" else 0
         return self.data.validation_images[:end], self.data.validation_labels[:end]
 
+    @property
+    def evaluation_is_due(self) -> bool:
+        """Whether the watched set is evaluated at the end of the current epoch."""
+        every = self.experiment.train.evaluate_every
+        return self.step >= self.experiment.total_steps or (every > 0 and (self.epoch_index + 1) % every == 0)
+
     def normalise(self, images: Tensor) -> Tensor:
         """What the network sees of ``images`` (N, H, W, C) uint8 in evaluation."""
         return self.augment.normalize(images)
@@ -186,6 +209,9 @@ class Training:
         """The device's share of one step on the images at ``index`` (n,): all of it can be captured in a graph."""
         images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
         images = images.contiguous(memory_format=self.runtime.memory_format)
+        if self.selection:
+            kept = self.selection.choose(images, targets, int(step))
+            images, targets, index = images[kept], targets[kept], index[kept]
         logits, loss = self._gradients(images, targets)
         if self.experiment.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
@@ -204,6 +230,8 @@ class Training:
         size = self.experiment.train.batch_size
         if not self.runtime.graph or len(self.data.train_images) < size:
             return ""
+        if self.selection:
+            return "the hard images of a batch are chosen outside of it"
         if not can_capture(self.optimizer):
             return "this optimiser reads its state on the host"
         try:
@@ -327,6 +355,7 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "lookahead": self.lookahead.state_dict() if self.lookahead else None,
+            "selection": self.selection.state_dict() if self.selection else None,
             "stopping": self.stopping.state_dict() if self.stopping else None,
             "meters": self.meters.state_dict(),
             "rng": rng_state(),
@@ -343,6 +372,8 @@ class Training:
             self.ema.load_state_dict(state["ema"])
         if self.lookahead:
             self.lookahead.load_state_dict(state["lookahead"])
+        if self.selection:
+            self.selection.load_state_dict(state["selection"])
         if self.stopping:
             self.stopping.load_state_dict(state["stopping"])
         self.meters.load_state_dict(state["meters"])

@@ -109,9 +109,10 @@ def _rotate(operation: Rotate, stream: torch.Generator, n: int, size: int) -> Dr
 
 
 def _cutout(operation: Cutout, stream: torch.Generator, n: int, size: int) -> Draws:
-    centre = torch.randint(0, size, (n, 2), generator=stream)
+    places = max(1, size - operation.size + 1) if operation.inside else size
+    drawn = torch.randint(0, places, (n, 2), generator=stream)
     applied = torch.rand(n, generator=stream) < operation.p
-    corner = centre - operation.size // 2
+    corner = drawn if operation.inside else drawn - operation.size // 2
     return {"corner": corner, "side": applied * operation.size}
 
 

@@ -49,6 +49,9 @@ class AirbenchNet(nn.Module):
         initialise(self, options.initialization)
         if options.dirac:
             start_as_identity(self.groups)
+        if options.head_std:
+            with torch.no_grad():
+                self.head.weight.mul_(options.head_std / self.head.weight.std())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.groups(self.act(self.whiten(x)))

@@ -54,6 +54,7 @@ class Cutout(Options):
     op: Literal["cutout"] = "cutout"
     size: int = option(16, "Side of the square.", "pixels", ge=1, le=512)
     p: float = option(1.0, "Probability for each image.", ge=0.0, le=1.0)
+    inside: bool = option(False, "Keep the whole square on the image (airbench) instead of clipping it.")
 
 
 class RandomResizedCrop(Options):

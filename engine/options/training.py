@@ -6,6 +6,7 @@ from engine.options.averaging import Ema
 from engine.options.base import Options, option
 from engine.options.early_stopping import EarlyStopping
 from engine.options.loss import CrossEntropy, LossChoice
+from engine.options.selection import Selection
 
 
 class Train(Options):
@@ -23,9 +24,16 @@ class Train(Options):
     watch: Literal["validation", "test", "none"] = option(
         "validation", "Set evaluated after each epoch; best checkpoint, plateau and early stopping look at it."
     )
+    evaluate_every: int = option(
+        1, "Epochs between two evaluations of the watched set; 0 evaluates after the last one only.", "epochs", ge=0
+    )
     tta: Literal["none", "flip", "flip_translate"] = option(
         "none", "Test-time augmentation: logits averaged over mirrored (and shifted) views."
     )
+    tta_share: float = option(
+        1.0, "Part of the test images, the least certain ones, that are looked at in these views.", gt=0, le=1
+    )
+    selection: Selection | None = option(None, "Learn from the hardest images of each batch; null for all.")
     device: str = option("auto", "auto takes cuda, else mps, else cpu.", pattern=r"^(auto|cpu|mps|cuda|cuda:\d{1,3})$")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "Arithmetic of the forward pass; weights stay fp32.")
     channels_last: Literal["auto", "on", "off"] = option("auto", "Memory format of images and filters.")

@@ -128,6 +128,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "norm_eps": 1e-5,
         "norm_scale": True,
         "logit_scale": 1.0,
+        "head_std": 0.5,
     },
     "shake_shake": {"blocks": 2, "width": 16, "stem": 12, "forward": "even", "backward": "keep"},
     "pyramidnet": {

@@ -129,6 +129,9 @@ class Airbench(ArchitectureOptions):
     norm_eps: float = option(1e-12, "Added to the variance in BatchNorm.", gt=0, le=1)
     norm_scale: bool = option(False, "Train the scale of BatchNorm too, not its shift alone.")
     logit_scale: float = option(0.1111111111, "Factor on the logits.", gt=0, le=100)
+    head_std: float = option(
+        0.0, "Standard deviation that the head's first weights are scaled to; 0 leaves them as drawn.", ge=0, le=100
+    )
 
     def final_size(self, size: int) -> int:
         """Side in pixels of the map that reaches the last max pooling."""
