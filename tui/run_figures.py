@@ -193,7 +193,7 @@ def _gpu_facts(view: RunView, samples: Sequence[Mapping[str, Any]], about: About
     return (
         Fact("utilisation", format.percent(_figure(gpu, "utilization")), spark=_trend(seen, "utilization")),
         Fact("memory", format.memory(used), _of(used, total)),
-        Fact("temperature", format.temperature(_figure(gpu, "temperature")), spark=_trend(seen, "temperature")),
+        Fact("temperature", format.temperature(_figure(gpu, "temperature")), _range_of(seen, "temperature")),
         Fact("power", format.power(_figure(gpu, "power")), spark=_trend(seen, "power")),
     )
 
@@ -213,6 +213,12 @@ def _trend(samples: Sequence[Mapping[str, Any]], name: str) -> tuple[float, ...]
     return tuple(math.nan if value is None else value for value in values)
 
 
+def _range_of(samples: Sequence[Mapping[str, Any]], name: str) -> str:
+    """`58 to 63`: the least and the greatest of the samples."""
+    values = [value for sample in samples if (value := _figure(sample, name)) is not None]
+    return f"{min(values):.0f} to {max(values):.0f}" if values else ""
+
+
 def _figure(record: Mapping[str, Any], name: str) -> float | None:
     value = record.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -226,6 +232,17 @@ def _of(used: float | None, total: float | None) -> str:
         return ""
     amount, _, unit = format.memory(total).partition(" ")
     return f"of {amount}" if format.memory(used).endswith(unit) else f"of {amount} {unit}"
+
+
+def waiting_for(view: RunView, waited_s: float | None) -> str:
+    """What stands where curves will be while there are none: what the engine last said, and for how long."""
+    if view.state == "queued":
+        return "waits in the queue"
+    if not view.live:
+        return "no step was recorded"
+    doing = f"{view.state}: {view.phase}" if view.phase not in PHASES_UNSAID else view.state
+    waited = f", {format.duration(float(int(waited_s)))}" if waited_s is not None and waited_s >= 2 else ""
+    return doing + waited
 
 
 def cores() -> int | None:

@@ -16,10 +16,10 @@ from tui.line import Part
 from tui.plot.spark import spark
 from tui.plot.view_state import ViewState
 from tui.run_figures import PHASES_UNSAID, Fact, Group
-from tui.theme import Palette
+from tui.theme import STATE_ROLES, Palette
 
 VALUES_END = 22  # cells of label and value in the side pane; remarks begin two further right
-LEAST_BAR = 10
+LEAST_BAR, GOOD_BAR = 4, 24
 
 
 def state_line(view: RunView, width: int, palette: Palette, waited_s: float | None = None) -> tuple[list[Part], ...]:
@@ -90,31 +90,43 @@ def _seed(view: RunView, palette: Palette) -> list[Part]:
 
 
 def progress_line(view: RunView, width: int, palette: Palette) -> list[Part]:
-    """`epoch 137 / 200 ━━━ 68 %   step 48,224 / 70,400   elapsed 1 m 12 s   left 33 s`, exactly as wide as asked."""
-    text, dim = palette.style("text"), palette.style("dim")
+    """`epoch 137 / 200 ━━━ 68 %   step 48,224 / 70,400   elapsed 1 m 12 s   left 33 s`, exactly as wide as the screen.
+
+    The elapsed time goes first where the bar would have no room, then the steps.
+    """
+    dim = palette.style("dim")
     left: list[Part] = [("epoch ", dim), (_epoch(view), palette.style("text", bold=True))]
     if view.epochs:
         left.append((f" / {view.epochs:g}", dim))
-    share = view.step / view.steps if view.steps else None
-    right: list[Part] = []
-    if share is not None:
-        right.append((f"{format.percent(math.floor(100 * min(share, 1.0))):>5}", palette.style("text", bold=True)))
-    if width >= 100 and view.steps:
-        right += [("    step ", dim), (format.thousands(view.step), text), (f" / {format.thousands(view.steps)}", dim)]
-        if view.live:
-            right += [("    elapsed ", dim), (format.duration(view.active_s), text)]
-    right += _left_or_took(view, palette)
-    room = width - 2 * line.MARGIN - line.width_of(left) - line.width_of(right) - 4
-    role = "accent" if view.live else "dim"
-    drawn = line.bar(share or 0.0, room, palette.style(role), palette) if room >= LEAST_BAR else []
-    return [*left, ("  ", dim), *drawn, ("  ", dim), *right]
+    share = min(view.step / view.steps, 1.0) if view.steps else 0.0
+    percent: list[Part] = [(f"{format.percent(math.floor(100 * share)):>5}", palette.style("text", bold=True))]
+    steps, elapsed, ahead = _steps(view, palette), _elapsed(view, palette), _left_or_took(view, palette)
+    for shown in ([*steps, *elapsed], steps, []):
+        right = [*percent, *shown, *ahead]
+        room = width - 2 * line.MARGIN - line.width_of(left) - line.width_of(right) - 4
+        if room >= GOOD_BAR:
+            break
+    style = palette.style(STATE_ROLES[view.state] if view.live else "dim")
+    return [*left, ("  ", dim), *line.bar(share, max(room, LEAST_BAR), style, palette), ("  ", dim), *right]
+
+
+def _steps(view: RunView, palette: Palette) -> list[Part]:
+    dim = palette.style("dim")
+    done, total = format.thousands(view.step), format.thousands(view.steps)
+    return [("    step ", dim), (done, palette.style("text")), (f" / {total}", dim)] if view.steps else []
+
+
+def _elapsed(view: RunView, palette: Palette) -> list[Part]:
+    if not view.live:
+        return []
+    return [("    elapsed ", palette.style("dim")), (format.duration(view.active_s), palette.style("text"))]
 
 
 def _epoch(view: RunView) -> str:
     """Whole epochs; where they are few, with their tenths."""
     if view.epochs and view.epochs < 10 and view.live:
         return f"{math.floor(view.epoch * 10 + 1e-6) / 10:.1f}"
-    return f"{math.floor(view.epoch + 1e-6)}" if view.live else f"{view.epoch:.4g}"
+    return f"{math.floor(view.epoch + 1e-6)}" if view.live else f"{round(view.epoch, 1):g}"
 
 
 def _left_or_took(view: RunView, palette: Palette) -> list[Part]:
@@ -122,7 +134,7 @@ def _left_or_took(view: RunView, palette: Palette) -> list[Part]:
     if not view.live:
         return [("    took ", dim), (format.duration(view.active_s), palette.style("text", bold=True))]
     if view.state == "paused":
-        return [("    left ", dim), ("paused", palette.style("warn", bold=True))]
+        return [("    held at this step", palette.style("warn"))]
     left = format.remaining(view.eta_s, "") if view.eta_s is not None else glyphs.active().ellipsis
     return [("    left ", dim), (left, palette.style("accent", bold=True))]
 

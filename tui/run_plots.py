@@ -55,7 +55,7 @@ def whole_range(view: RunView, series: Series, axis: Axis, time_end: float) -> R
     last = newest(series, axis) or 0.0
     known = {"step": view.steps, "epoch": view.epochs, "time": time_end}[axis] if view.live else None
     end = max(known or 0.0, last)
-    detailed = axis == "epoch" and end < DETAILED_EPOCHS
+    detailed = axis == "epoch" and (end < DETAILED_EPOCHS or len(series("train_loss", axis)[0]) < 2)
     start = 0.0 if axis == "time" or detailed else min(1.0, end / 2)
     return start, end or 1.0
 

@@ -11,14 +11,14 @@ from engine import atomic
 from engine.curves import Axis, Reading
 from engine.runs import RunFolder, RunView
 from tui import format, glyphs, run_lines, run_plots
-from tui.chrome import PartsLine
+from tui.chrome import Kind, PartsLine
 from tui.configuration import flatten
 from tui.layer_figures import Stage, layers, stages
 from tui.log_lines import lines_of
 from tui.plot.model import Range
 from tui.plot.view_state import ViewState
 from tui.run_actions import RunActions, called
-from tui.run_figures import About, groups, last_finite
+from tui.run_figures import About, groups, last_finite, waiting_for
 from tui.run_layout import RunLayout, arrange
 from tui.run_plots import Drawing, Series
 from tui.screens.layers import LayersOverlay
@@ -147,7 +147,8 @@ class RunScreen(PlotKeys, RunActions):
             return
         places = self._layout.places
         plots = run_plots.plots(drawing, [place.name for place in places], self._pane)
-        self.query_one(PlotBoard).show(plots, places, self.palette)
+        remark = waiting_for(drawing.view, self._waited(drawing.view))
+        self.query_one(PlotBoard).show(plots, places, self.palette, remark)
 
     def _show_side(self, view: RunView, series: Series) -> None:
         if self._layout is None or not self._layout.side:
@@ -197,8 +198,9 @@ class RunScreen(PlotKeys, RunActions):
         """Say it when the run ends before one's eyes."""
         before, self._state_before = self._state_before, view.state
         if before in ("running", "paused", "starting") and not view.live and view.state != "unknown":
-            words, kind = ending(view, self.app.keymap.shown("results", "run"), self.app.keymap.shown("resume", "run"))
-            self.say(words, "good" if kind else "bad", glyphs.active().state(view.state))
+            keymap = self.app.keymap
+            words, kind = ending(view, keymap.shown("results", "run"), keymap.shown("resume", "run"))
+            self.say(words, kind, glyphs.active().state(view.state))
 
     # What the keys of the plots ask.
 
@@ -314,15 +316,14 @@ def read_about(folder: RunFolder) -> About:
     return About(flatten(folder.config_text()), model, str(folder.summary().get("slot", "")))
 
 
-def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, bool]:
-    """What is said when a run ends, and whether it ended well."""
-    name = view.name or view.id
+def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, Kind]:
+    """What is said when a run ends before one's eyes."""
+    name = called(view)
     if view.state == "finished":
         tested = f": {format.accuracy(view.test)} % on test" if view.test is not None else ""
         published = view.published.get("test_accuracy")
-        as_published = isinstance(published, float) and view.test is not None and abs(view.test - published) < 0.005
-        return f"{name} finished{tested}{', as published' if as_published else ''}. {results_key} results", True
+        alike = isinstance(published, float | int) and view.test is not None and abs(view.test - published) < 0.005
+        return f"{name} finished{tested}{', as published' if alike else ''}. {results_key} results", "good"
     reason = f": {view.reason}" if view.reason else ""
-    if view.state == "stopped":
-        return f"{name} stopped{reason}. {resume_key} resumes", True
-    return f"{name} {view.state}{reason}. {resume_key} resumes", False
+    kind: Kind = "said" if view.state == "stopped" else "bad"
+    return f"{name} {view.state}{reason}. {resume_key} resumes", kind

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len
 from textual.events import Click
 from textual.message import Message
 
@@ -37,11 +38,12 @@ class PlotBoard(GridView):
         self._places: tuple[Place, ...] = ()
         self._drawn: dict[str, tuple[object, Grid]] = {}
         self._used: Palette | None = None
+        self._remark = ""
 
-    def show(self, plots: Mapping[str, Plot], places: tuple[Place, ...], palette: Palette) -> None:
-        """Show these plots at these places."""
+    def show(self, plots: Mapping[str, Plot], places: tuple[Place, ...], palette: Palette, remark: str = "") -> None:
+        """Show these plots at these places, the remark where the first of them has no curves."""
         everything = palette != self._used
-        self._plots, self._places, self._used = plots, places, palette
+        self._plots, self._places, self._used, self._remark = plots, places, palette, remark
         self.redraw(everything=everything)
 
     def draw(self, width: int, height: int) -> Grid:
@@ -50,7 +52,15 @@ class PlotBoard(GridView):
             plot = self._plots.get(place.name)
             if plot is not None and self._used is not None:
                 _copy(self._rendered(place, plot, self._used), grid, place)
+        self._write_remark(grid)
         return grid
+
+    def _write_remark(self, grid: Grid) -> None:
+        place = next(iter(self._places), None)
+        if place is None or self._used is None or self._plots[place.name].curves or not self._remark:
+            return
+        column = place.column + max((place.width - cell_len(self._remark)) // 2, 7)
+        grid.write(place.row + place.height // 2 + 1, column, f" {self._remark} ", self._used.style("dim"))
 
     def _rendered(self, place: Place, plot: Plot, palette: Palette) -> Grid:
         key = (plot, place, palette)
