@@ -1,0 +1,413 @@
+"""The terminal over a real pty: first frame, bytes, latency, long runs, memory and idle.
+
+    python -m benchmarks.terminal [--size 160x48] [--rounds 5]
+
+Everything is measured from outside: what the program writes to its terminal, and what /proc says of it. Where `wandb`
+is on the PATH, `wandb leet` is started on 500 runs of its own beside ours.
+"""
+
+import argparse
+import fcntl
+import os
+import pty
+import re
+import resource
+import select
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyte
+
+from benchmarks import report
+from engine import runs
+from engine.metrics_log import MetricsWriter
+from engine.runs import RunFolder, SummaryWriter
+
+UNKNOWN = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z]|\x1b\[[0-9;?]*\$[a-z]|\x1b[P_^].*?\x1b\\\\", re.S)
+TICKS = os.sysconf("SC_CLK_TCK")
+QUIET_S = 0.6
+PATIENCE_S = 20.0
+EPOCHS = 200
+
+
+class Terminal:
+    """A program on a pty of its own, and everything it has written."""
+
+    def __init__(self, command: Sequence[str], columns: int, rows: int, environment: dict[str, str]) -> None:
+        self.started = time.monotonic()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(command[0], list(command), {**os.environ, **environment})
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.bytes = 0
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def read(self, seconds: float) -> int:
+        """Take what comes within ``seconds``; returns how many bytes."""
+        deadline, before = time.monotonic() + seconds, self.bytes
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._take(left):
+                break
+        return self.bytes - before
+
+    def until(self, *texts: str) -> float | None:
+        """Seconds until all of ``texts`` stand on the screen; None when they never do."""
+        began = time.monotonic()
+        while time.monotonic() - began < PATIENCE_S:
+            shown = "\n".join(self._screen.display)
+            if all(text in shown for text in texts):
+                return time.monotonic() - began
+            self._take(0.05)
+        return None
+
+    def settle(self) -> None:
+        """Read until nothing has come for a while."""
+        while self.read(QUIET_S):
+            pass
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self._fd, keys.encode())
+
+    def cpu_seconds(self) -> float:
+        """CPU time the program has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self) -> float:
+        """Resident memory in MB (10^6 bytes)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+
+    def close(self) -> None:
+        """End the program."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+    def _take(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self._fd], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self._fd, 1 << 16)
+        except OSError:
+            return False
+        self.bytes += len(data)
+        # pyte does not know synchronised updates and private key modes; what it cannot place it would print.
+        self._stream.feed(UNKNOWN.sub(b"", data))
+        return True
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="160x48")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--million", action="store_true", help="also open a run of a million steps")
+    options = parser.parse_args()
+    columns, rows = map(int, options.size.split("x"))
+    with tempfile.TemporaryDirectory(prefix="cifar-tui-bench-") as folder:
+        bench = Bench(Path(folder), columns, rows, options.rounds)
+        figures = bench.measure(million=options.million)
+    print(
+        report.table(
+            ["160x48 over a pty" if options.size == "160x48" else options.size, "measured", "target"],
+            [[name, *cells] for name, cells in figures["rows"].items()],
+        )
+    )
+    report.save("terminal", {"size": options.size, **figures["raw"]})
+
+
+class Bench:
+    """All measurements on run folders made for them."""
+
+    def __init__(self, folder: Path, columns: int, rows: int, rounds: int) -> None:
+        self._folder, self._size, self._rounds = folder, (columns, rows), rounds
+        self._home = folder / "home"
+        self._home.mkdir()
+
+    def measure(self, *, million: bool) -> dict[str, dict[str, Any]]:
+        """Every figure, raw and as a row of the table."""
+        many = self._many(500)
+        first = [self._first_frame(many, []) for _ in range(self._rounds)]
+        lite = [self._first_frame(many, ["--lite"]) for _ in range(self._rounds)]
+        idle = self._idle(many)
+        live = self._live()
+        latency = self._latency()
+        long = [self._long(100_000) for _ in range(max(1, self._rounds // 2))]
+        rows = {
+            "first usable frame, 500 runs": [report.Spread.of([s for s, _ in first]).text(".2f") + " s", "0.42-0.51 s"],
+            "first screen": [f"{max(b for _, b in first) / 1e3:.1f} kB", "40 kB"],
+            "first screen, --lite": [f"{max(b for _, b in lite) / 1e3:.1f} kB", "20 kB"],
+            "five charts fed at 10 Hz": [f"{live['bytes_s'] / 1e3:.1f} kB/s, {live['cpu']:.1f} %", "7 kB/s, 10 %"],
+            "event on disk to pixel, median": [f"{1e3 * latency['median']:.0f} ms", "150 ms"],
+            "event on disk to pixel, worst": [f"{1e3 * latency['worst']:.0f} ms", "400 ms"],
+            "run of 100,000 steps drawn": [report.Spread.of([r["drawn_s"] for r in long]).text(".2f") + " s", "0.5 s"],
+            "idle": [f"{idle['bytes_s']:.0f} B/s, {idle['cpu']:.2f} %", "0 B/s, 0.5 %"],
+        }
+        raw: dict[str, Any] = {
+            "first": first,
+            "lite": lite,
+            "idle": idle,
+            "live": live,
+            "latency": latency,
+            "long": long,
+        }
+        if million:
+            raw["million"] = self._long(1_000_000)
+            rows["memory, a million steps open"] = [f"{raw['million']['memory_mb']:.0f} MB", "70 MB"]
+        leet = self._leet()
+        if leet:
+            raw["leet"] = leet
+            rows["wandb leet, first frame beside it"] = [report.Spread.of(leet).text(".2f") + " s", "–"]
+        return {"rows": rows, "raw": raw}
+
+    def _open(self, root: Path, arguments: Sequence[str] = ()) -> Terminal:
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            "import sys, tui.cli; sys.exit(tui.cli.main())",
+            "--runs",
+            str(root),
+            *arguments,
+        ]
+        home = {"HOME": str(self._home), "XDG_CONFIG_HOME": str(self._home), "XDG_CACHE_HOME": str(self._home)}
+        terminal = Terminal(command, *self._size, {**home, "TERM": "xterm-256color", "COLORTERM": "truecolor"})
+        return terminal
+
+    def _first_frame(self, root: Path, arguments: Sequence[str]) -> tuple[float, int]:
+        """Seconds from the start to the names of runs on the screen, and bytes until it is quiet."""
+        terminal = self._open(root, arguments)
+        seconds = terminal.until("bench-0")
+        terminal.settle()
+        size = terminal.bytes
+        terminal.close()
+        if seconds is None:
+            raise SystemExit("no run ever appeared")
+        return seconds, size
+
+    def _idle(self, root: Path, seconds: float = 10.0) -> dict[str, float]:
+        terminal = self._open(root)
+        terminal.until("bench-0")
+        terminal.settle()
+        cpu = terminal.cpu_seconds()
+        size = terminal.read(seconds)
+        used = terminal.cpu_seconds() - cpu
+        terminal.close()
+        return {"bytes_s": size / seconds, "cpu": 100 * used / seconds}
+
+    def _live(self, seconds: float = 12.0) -> dict[str, float]:
+        """Bytes and CPU of a live run's screen while records come ten times a second."""
+        live = LiveRun(self._folder / "live")
+        terminal = self._open(live.root)
+        terminal.until("live-run")
+        terminal.press("\r")
+        terminal.settle()
+        feed(live, terminal, 2.0)
+        cpu, size = terminal.cpu_seconds(), terminal.bytes
+        feed(live, terminal, seconds)
+        figures = {
+            "bytes_s": (terminal.bytes - size) / seconds,
+            "cpu": 100 * (terminal.cpu_seconds() - cpu) / seconds,
+            "memory_mb": terminal.memory(),
+        }
+        terminal.close()
+        return figures
+
+    def _latency(self, times: int = 15) -> dict[str, float]:
+        """Seconds from a record on disk to its figure on the screen, after a quiet moment."""
+        live = LiveRun(self._folder / "latency")
+        terminal = self._open(live.root)
+        terminal.until("live-run")
+        terminal.press("\r")
+        terminal.settle()
+        values = []
+        for turn in range(times):
+            terminal.read(0.7)
+            accuracy = 41.13 + 2.37 * turn
+            live.epoch(accuracy)
+            shown = f"{accuracy:.2f}"
+            seconds = terminal.until(shown)
+            values.append(PATIENCE_S if seconds is None else seconds)
+        terminal.close()
+        spread = report.Spread.of(values)
+        return {"median": spread.median, "worst": spread.greatest}
+
+    def _long(self, steps: int) -> dict[str, float]:
+        """Seconds from the key that opens a long run to its last figure, and memory with it open."""
+        root = self._folder / f"long-{steps}"
+        if not root.exists():
+            long_run(root, steps)
+        terminal = self._open(root)
+        terminal.until("long-run")
+        terminal.settle()
+        began = time.monotonic()
+        terminal.press("\r")
+        terminal.until("took", "93.21")
+        drawn = time.monotonic() - began
+        terminal.settle()
+        figures = {"drawn_s": drawn, "memory_mb": terminal.memory()}
+        terminal.close()
+        return figures
+
+    def _many(self, count: int) -> Path:
+        root = self._folder / "many"
+        for index in range(count):
+            make_run(root, f"bench-{index:04}", "finished", epochs=3)
+        return root
+
+    def _leet(self) -> list[float]:
+        """First frame of `wandb leet` on as many runs, where it is installed."""
+        wandb = shutil.which("wandb")
+        folder = os.environ.get("BENCH_WANDB_RUNS", "")
+        if wandb is None or not folder:
+            return []
+        return [self._leet_once(wandb, folder) for _ in range(self._rounds)]
+
+    def _leet_once(self, wandb: str, folder: str) -> float:
+        terminal = Terminal([wandb, "leet", folder], *self._size, {"TERM": "xterm-256color"})
+        seconds = terminal.until("loss")
+        terminal.close()
+        return PATIENCE_S if seconds is None else seconds
+
+
+class LiveRun:
+    """A run that this process pretends to train: the lock, the identity, the heartbeat and the records."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run = make_run(root, "live-run", "running", epochs=20)
+        self.run.lock.acquire(0)
+        attempt = self.run.newest_attempt()
+        if attempt is None:
+            raise SystemExit("the live run has no attempt")
+        self._metrics = MetricsWriter(self.run.path / "metrics.jsonl")
+        self._summary = SummaryWriter(self.run.path / "summary.json")
+        self._epoch, self._step = 20, 20 * 352
+
+    def step(self) -> None:
+        """One more record of the training metrics."""
+        self._step += 10
+        share = self._step / (EPOCHS * 352)
+        self._metrics.append(
+            {
+                "kind": "step",
+                "step": self._step,
+                "epoch": self._step / 352,
+                "loss": 2 - share,
+                "accuracy": 40 + 50 * share,
+                "lr": 0.001,
+                "grad_norm": 0.8,
+                "images_s": 9000.0,
+            }
+        )
+        self._beat()
+
+    def epoch(self, accuracy: float) -> None:
+        """One more epoch."""
+        self._epoch += 1
+        self._step = max(self._step, self._epoch * 352)
+        self._metrics.append(epoch_record(self._epoch, accuracy))
+        self._beat()
+
+    def _beat(self) -> None:
+        facts = {**self.run.summary(), "state": "running", "step": self._step, "epoch": self._step / 352}
+        self._summary.write_if_due(facts)
+
+
+def feed(live: LiveRun, terminal: Terminal, seconds: float) -> None:
+    """Ten step records a second, and an epoch every two."""
+    end = time.monotonic() + seconds
+    turn = 0
+    while time.monotonic() < end:
+        live.step()
+        turn += 1
+        if turn % 20 == 0:
+            live.epoch(60 + turn % 17)
+        terminal.read(0.1)
+
+
+def epoch_record(epoch: int, accuracy: float) -> dict[str, Any]:
+    """What the engine writes at the end of an epoch."""
+    return {
+        "kind": "epoch",
+        "epoch": epoch,
+        "step": 352 * epoch,
+        "train_loss": 2 / (1 + epoch),
+        "lr": 0.001,
+        "train_accuracy": min(99.0, accuracy + 3),
+        "val_loss": 2.2 / (1 + epoch),
+        "val_accuracy": accuracy,
+        "images_s": 9000.0,
+        "epoch_s": 5.0,
+        "eval_s": 0.3,
+    }
+
+
+def make_run(root: Path, name: str, state: str, epochs: int) -> RunFolder:
+    """A run folder as the engine leaves it, with its first epochs."""
+    config = "name: bench\narchitecture: {family: resnet}\ntrain: {epochs: 200}\n"
+    facts = {
+        "architecture": "resnet_5m",
+        "augmentation": "crop_flip",
+        "optimizer": "sgd_cosine",
+        "dataset": "cifar10",
+        "batch_size": 128,
+        "lr": 0.1,
+        "seed": 1,
+        "epochs": float(EPOCHS),
+        "steps": EPOCHS * 352,
+        "parameters": 4_779_530,
+        "macs": 264_996_096,
+        "epoch": float(epochs),
+        "step": 352 * epochs,
+        "started": time.time(),
+        "active_s": 60.0,
+        "images_s": 9000.0,
+        "device": "cpu bench",
+        "precision": "bf16",
+        "spark": [40.0 + index for index in range(32)],
+        "best": {"metric": "val_accuracy", "value": 71.5, "epoch": epochs, "step": 1},
+    }
+    run = runs.create(root, config, {**facts, "state": "queued"}, {"name": name, "tags": [], "note": ""})
+    attempt = run.new_attempt()
+    log = MetricsWriter(run.path / "metrics.jsonl")
+    for epoch in range(1, epochs + 1):
+        log.append(epoch_record(epoch, 30.0 + epoch / 2))
+    log.close()
+    ended = {"ended": time.time(), "test": {"best": 71.0, "last": 70.9}} if state == "finished" else {}
+    SummaryWriter(run.path / "summary.json").write({**facts, "state": state, **ended})
+    if state == "finished":
+        attempt.write_exit(code=0)
+    return run
+
+
+def long_run(root: Path, steps: int) -> None:
+    """A finished run with ``steps`` step records and an epoch every hundredth of it."""
+    run = make_run(root, "long-run", "finished", epochs=0)
+    with (run.path / "metrics.jsonl").open("wb") as file:
+        for step in range(1, steps + 1):
+            moment, epoch = 1.7e9 + step / 100, step * EPOCHS / steps
+            record = {"kind": "step", "schema": 1, "t": moment, "step": step, "epoch": epoch, "lr": 0.001}
+            curve = {"loss": 2 / (1 + step / 5000), "accuracy": 90 - 60 / (1 + step / 9000), "images_s": 9000.0}
+            file.write(msgspec.json.encode({**record, **curve}) + b"\n")
+            if step % (steps // EPOCHS) == 0:
+                last = {"schema": 1, "t": moment, "step": step}
+                file.write(msgspec.json.encode({**epoch_record(round(epoch), 93.21), **last}) + b"\n")
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()
