@@ -255,7 +255,7 @@ class Bench:
         terminal.settle()
         began = time.monotonic()
         terminal.press("\r")
-        terminal.until("took", "93.21")
+        terminal.until("› long-run", "93.21", "At the end")
         drawn = time.monotonic() - began
         terminal.settle()
         figures = {"drawn_s": drawn, "memory_mb": terminal.memory()}
