@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
@@ -11,16 +12,19 @@ from typing import TYPE_CHECKING, Literal
 
 from textual.app import App
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from engine import runs
 from engine.errors import UserError
+from engine.text import clean
 from tui import glyphs, keys, settings, theme
 from tui.chrome import Kind
 from tui.keys import Keymap
-from tui.screens.base import BaseScreen
+from tui.screens.base import BaseScreen, shown_path
 from tui.services import Changed, Services
 from tui.settings import Settings
+from tui.terminal import HANGUP, AsciiFilter, Vanishing
 from tui.theme import Depth, Palette, Shade
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ Page = Literal["runs", "new", "queue"]
 NEW = "new"  # the name of the screen that keeps a half-filled form
 FPS, LITE_FPS = 4.0, 2.0
 LOG_BYTES = 1 << 20
+EXIT_CRASHED = 1
+_LOG = logging.getLogger("cifar-tui")
 
 
 class CifarApp(App[int], inherit_bindings=False):
@@ -64,6 +70,7 @@ class CifarApp(App[int], inherit_bindings=False):
         self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
         self.services = Services(root, self._poke, self._say_from_thread, self.call_later)
         self.undone: list[Undo] = []
+        self.crash = ""
         self.animation_level = "none"
         self._start = ExitStack()
         for shade in ("dark", "light"):
@@ -95,6 +102,19 @@ class CifarApp(App[int], inherit_bindings=False):
         if runs.run_names(self.root):
             return _screen("runs", "RunsScreen")
         return _screen("empty", "EmptyScreen")
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = list(super().get_line_filters())
+        return filters if glyphs.active().utf8 else [*filters, AsciiFilter()]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """The last resort, for what no screen could tell of: the terminal is given back, and one sentence said."""
+        if self.is_headless:
+            super()._handle_exception(error)
+            return
+        _LOG.error("the app ends", exc_info=error)
+        self.crash = f"{type(error).__name__}: {error}"
+        self._close_messages_no_wait()
 
     def on_load(self) -> None:
         # Until all is mounted nothing is painted: the first screen is sent once, not seven times.
@@ -256,8 +276,23 @@ def run(*, runs: Path | None, data: Path | None, fps: float | None, lite: bool, 
     _log_to(settings.log_file(os.environ))
     depth = theme.terminal_depth(os.environ)
     app = CifarApp(root, keymap=keymap, remembered=remembered, depth=depth, fps=fps, lite=lite)
-    code = app.run(mouse=True) or 0
-    return code or app.return_code or 0
+    Vanishing(lambda code: app.call_from_thread(app.leave, code)).watch()
+    code = app.run() or 0
+    if code != HANGUP:
+        _farewell(app)
+    return EXIT_CRASHED if app.crash else code
+
+
+def _farewell(app: CifarApp) -> None:
+    """What the shell shows afterwards: what went wrong, and which runs go on."""
+    if app.crash:
+        where = shown_path(app.log_path)
+        print(f"cifar-tui: {clean(app.crash)}. This is a mistake of the program; {where} has more", file=sys.stderr)
+    live = sum(run.live and run.state != "queued" for run in app.services.listing.runs)
+    if live:
+        print(
+            f"{live} {'run goes' if live == 1 else 'runs go'} on. cifar-tui shows {'it' if live == 1 else 'them'} again"
+        )
 
 
 def _runs_root(explicit: Path | None) -> Path:
