@@ -20,6 +20,7 @@ from tui.theme import Palette
 BUDGET = 5_000_000
 _SAMPLES = 400
 _FEWEST_EPOCHS = 1.0
+_NOTHING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,8 @@ def schedule_remark(experiment: Experiment | None) -> str:
     if waits:
         return f"{_rate(peak)} until a metric rests" if isinstance(experiment.optimizer.schedule, Plateau) else said
     if ys[-1] < peak:
-        said += f", {_rate(ys[-1])} at {_epoch(xs[-1])}"
+        last = ys[-1] if ys[-1] > peak * _NOTHING else 0.0  # a cosine ends a hair above it
+        said += f", {_rate(last)} at {_epoch(xs[-1])}"
     return said
 
 
@@ -257,7 +259,7 @@ def _rate(value: float) -> str:
     if 0.001 <= value < 100:
         digits = f"{value:.2f}" if value >= 0.01 and round(value, 2) == round(value, 4) else f"{value:.3g}"
         return digits
-    return format.learning_rate(value) if value > 1e-12 else "0"
+    return format.learning_rate(value)
 
 
 def _epoch(value: float) -> str:
