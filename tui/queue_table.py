@@ -113,7 +113,8 @@ def columns(width: int) -> _Columns:
     device = epochs + 3
     takes = device + _DEVICE + _TAKES
     starts = takes + _GAP + _STARTS - 1
-    return _Columns(name, start, params, epochs, device, takes, starts, width - 1 if added else None, width)
+    end = min(width - 1, starts + _GAP + _ADDED + 4)
+    return _Columns(name, start, params, epochs, device, takes, starts, end if added else None, width)
 
 
 def draw(board: Board, width: int, height: int, palette: Palette) -> Grid:

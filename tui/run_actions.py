@@ -1,18 +1,19 @@
 """What a person does to runs, from the table as from a run's own screen: stop, pause, resume, archive, delete, edit,
-write, copy. What waits for a disk or a process is done in a thread."""
+write, copy. What waits for a disk or a process is done in a thread, and imported there: the table opens without it."""
 
 import getpass
 import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from engine import launch, queue, runs
+from engine import runs
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
-from tui import export, glyphs
+from tui import glyphs
 from tui.dialogs import Choice, Field, Form, Option, Question, Reader
 from tui.screens.base import BaseScreen, shown_path
 
@@ -94,7 +95,7 @@ class RunActions(BaseScreen):
             self._nothing("save", "is not running")
             return
         asked = f"{called(run)} writes a checkpoint after this step"
-        self.in_thread(lambda: launch.checkpoint(RunFolder(run.path), who()), lambda _: self.say(asked))
+        self.in_thread(lambda: _checkpoint(run), lambda _: self.say(asked))
 
     def action_resume(self) -> None:
         run = self.here()
@@ -103,7 +104,7 @@ class RunActions(BaseScreen):
             return
         self.say(f"{called(run)} resumes from its newest checkpoint{glyphs.active().ellipsis}")
         self.in_thread(
-            lambda: launch.resume(RunFolder(run.path), by=who()),
+            lambda: _resume(run),
             lambda _: self.say(f"{called(run)} goes on", "good", glyphs.active().state("running")),
         )
 
@@ -212,20 +213,25 @@ class RunActions(BaseScreen):
         run = self.here()
         if run is not None:
             choice = Choice(f"Write {called(run)} as", FORMS)
-            self.app.push_screen(choice, lambda form: self._ask_where(run, form) if form else None)
+            text = partial(export.to_text, RunFolder(run.path))
+            self.app.push_screen(choice, lambda form: self.ask_where(called(run), form, text) if form else None)
 
-    def _ask_where(self, run: RunView, form: str) -> None:
-        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in called(run))[:80]
-        field = Field("path", "file", f"{stem.lstrip('.') or run.id}.{form}", "an existing file is not overwritten")
-        ask = Form(f"Write {called(run)}", [field], lambda answers: "" if answers["path"] else "give a name")
-        self.app.push_screen(ask, lambda answers: self._write(run, form, answers["path"]) if answers else None)
+    def ask_where(self, name: str, form: str, text: Callable[[export.Format], str]) -> None:
+        """Ask for a file, and write there in a thread what `text` makes of the form."""
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:80]
+        field = Field("path", "file", f"{stem.lstrip('.') or 'run'}.{form}", "an existing file is not overwritten")
+        ask = Form(f"Write {name}", [field], lambda answers: "" if answers["path"] else "give a name")
+        known = cast(export.Format, form)
 
-    def _write(self, run: RunView, form: str, path: str) -> None:
-        target = Path(path).expanduser()
-        self.in_thread(
-            lambda: _write(run, cast(export.Format, form), target),
-            lambda _: self.say(f"wrote {shown_path(target.absolute())}", "good", glyphs.active().state("finished")),
-        )
+        def write(answers: dict[str, str] | None) -> None:
+            if answers:
+                target = Path(answers["path"]).expanduser()
+                self.in_thread(lambda: _write_new(target, text(known)), lambda _: self._wrote(target))
+
+        self.app.push_screen(ask, write)
+
+    def _wrote(self, target: Path) -> None:
+        self.say(f"wrote {shown_path(target.absolute())}", "good", glyphs.active().state("finished"))
 
     def _nothing(self, verb: str, why: str) -> None:
         run = self.here()
@@ -235,7 +241,21 @@ class RunActions(BaseScreen):
         return self.app.keymap.shown(action, self.scope)
 
 
+def _checkpoint(run: RunView) -> None:
+    from engine import launch
+
+    launch.checkpoint(RunFolder(run.path), who())
+
+
+def _resume(run: RunView) -> None:
+    from engine import launch
+
+    launch.resume(RunFolder(run.path), by=who())
+
+
 def _stop(run: RunView) -> str:
+    from engine import launch, queue
+
     folder = RunFolder(run.path)
     if folder.view().state == "queued":
         queue.remove(run.path.parent, run.id, by=who())
@@ -246,6 +266,8 @@ def _stop(run: RunView) -> str:
 
 
 def _pause(run: RunView) -> str:
+    from engine import launch
+
     folder = RunFolder(run.path)
     if folder.view().state == "paused":
         launch.proceed(folder, who())
@@ -266,8 +288,8 @@ def _wrong(answers: dict[str, str]) -> str:
     return ""
 
 
-def _write(run: RunView, form: export.Format, path: Path) -> None:
-    text = export.to_text(RunFolder(run.path), form)
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises UserError when it is, or cannot be written."""
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
