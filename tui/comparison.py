@@ -202,15 +202,6 @@ def _told_apart(found: list[Line]) -> list[Line]:
     return apart
 
 
-def plotted(found: Sequence[Line], curves: Callable[[str], Series | None]) -> list[Metric]:
-    """The metrics that at least one run has values of; `curves` finds a run's by its id."""
-    names: set[str] = set()
-    for line in found:
-        for member in line.members:
-            names.update(known.names() if (known := curves(member.view.id)) else ())
-    return [metric for metric in METRICS if metric.series in names]
-
-
 def curve(line: Line, metric: Metric, x: Axis, weight: float, curves: Callable[[str], Series | None]) -> Drawn:
     """What is drawn of a line. `weight` in [0, 1) smooths each run before they are put together."""
     drawn = []

@@ -46,8 +46,8 @@ def _by_operation(key: str, flat: Settings) -> str:
     return f"augmentation.{name}{earlier + 1 if earlier else ''}.{found[3]}"
 
 
-def setting_rows(found: Sequence[Line], baseline: int, same: str, *, every: bool = False) -> Difference:
-    """The settings in which lines differ (with `every`: all), `same` standing for the baseline's own value.
+def setting_rows(found: Sequence[Line], baseline: int, same: str = "", *, every: bool = False) -> Difference:
+    """The settings in which lines differ (with `every`: all), `same` standing for the baseline's own value if given.
 
     The seeds of a group stand beside each other: `1 2 3`. Settings that only some networks or optimisers have come
     last, since that they are missing elsewhere says no more than the ingredient's name.
@@ -74,6 +74,6 @@ def _setting(line: Line, key: str) -> str | None:
 def _setting_cells(values: Sequence[str | None], baseline: int, same: str) -> tuple[Cell, ...]:
     base = values[baseline]
     return tuple(
-        Cell(same if value == base and place != baseline else format.unknown() if value is None else value)
+        Cell(same if same and value == base and place != baseline else format.unknown() if value is None else value)
         for place, value in enumerate(values)
     )

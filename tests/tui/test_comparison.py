@@ -213,12 +213,6 @@ def test_a_smoothed_curve_keeps_the_raw_one_behind_it() -> None:
     assert not comparison.curve(line, METRIC["lr"], "epoch", 0.0, series.get).xs
 
 
-def test_only_metrics_that_somebody_has_can_be_chosen() -> None:
-    found = comparison.lines([member("a"), member("b")], together=True)
-    series = {"a": Given(val_loss=[1.0], loss=[1.0]), "b": Given(lr=[0.1])}
-    assert [metric.title for metric in comparison.plotted(found, series.get)] == ["val loss", "learning rate"]
-
-
 def test_operations_are_compared_with_their_like_wherever_they_stand() -> None:
     settings = settings_of(CONFIG)
     assert settings["augmentation.crop.padding"] == "4"

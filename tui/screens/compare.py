@@ -1,42 +1,47 @@
 """Runs side by side: their curves over each other, accuracy against size, figures with differences, settings."""
 
-import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.events import Click
 
 from engine.curves import Axis
-from tui import compare_plots, compare_table, comparison, glyphs, run_plots
+from engine.run_view import RunView
+from tui import compare_plots, compare_table, comparison, comparison_export, glyphs, run_plots
 from tui.chrome import PartsLine
 from tui.compare_plots import Overlay
 from tui.compare_table import Table
-from tui.comparison import METRIC, METRICS, Drawn, Line, Member, Metric, Reached
+from tui.compared_runs import ComparedRuns
+from tui.comparison import Drawn, Line, Metric
 from tui.comparison_settings import setting_rows, settings_of
 from tui.configuration import Settings
+from tui.dialogs import Choice, Option
+from tui.export import Format
 from tui.line import Part, width_of
 from tui.pareto import Dot, SizeAxis, sized
 from tui.plot.model import Plot, Range
 from tui.plot.view_state import ViewState
 from tui.plot.widget import PlotView
-from tui.screens.base import BaseScreen
+from tui.run_actions import RunActions
 from tui.screens.compare_panes import Divider, TableView, settings_line
 from tui.screens.plot_keys import PlotKeys
-from tui.services import Changed, RunFeed
+from tui.services import RunFeed
 from tui.theme import Palette, RunColour
-
-if TYPE_CHECKING:
-    from tui.app import CifarApp
 
 MOST_RUNS = 64  # each is followed by a thread of its own
 OVERLAY_LEAST, SCATTER_LEAST = 60, 36
 _PANES = ("overlay", "scatter", "metrics", "settings")
 _TABLE_PANES = ("metrics", "settings")
+COMPARISON_FORMS = (
+    Option("csv", "CSV", "a row a figure, a column a run"),
+    Option("json", "JSON", "figures and settings"),
+    Option("md", "Markdown", "two tables to read"),
+)
 
 
-class CompareScreen(PlotKeys, BaseScreen):
+class CompareScreen(PlotKeys, RunActions):
     """Several runs against one of them."""
 
     scope = "compare"
@@ -53,20 +58,18 @@ class CompareScreen(PlotKeys, BaseScreen):
         self._left_out = len(set(run_ids)) - len(self.run_ids)
         self.state = ViewState()
         self._feeds: dict[str, RunFeed] = {}
-        self._settings: dict[str, Settings] = {}
-        self._reached: dict[str, tuple[int, dict[str, Reached]]] = {}
-        self._drawn: dict[str, tuple[object, Drawn]] = {}
+        self._compared = ComparedRuns({})
+        self._lines: list[Line] = []
+        self._drawn: list[Drawn] = []
         self._dots: tuple[object, list[Dot]] = (None, [])
         self._shown: dict[str, tuple[Plot, Palette]] = {}
-        self._lines: list[Line] = []
         self._baseline_run = self.run_ids[0] if self.run_ids else ""
-        self._series = ""
+        self._selected = self._baseline_run
+        self._series = self._order = ""
         self._scatter_axis: SizeAxis = "parameters"
         self._together, self._every = True, False
         self._pane, self._whole_screen = "overlay", False
         self._first = self._scroll = 0
-        self._selected: str = ""
-        self._order = ""
         self._time_end = 0.0
         self._whole: Range = (0.0, 1.0)
 
@@ -81,7 +84,8 @@ class CompareScreen(PlotKeys, BaseScreen):
     def on_mount(self) -> None:
         self.set_crumbs("Runs", "Compare")
         self._feeds = {run_id: self.app.services.feed(run_id) for run_id in self.run_ids}
-        threading.Thread(target=self._read_settings, args=(self.app,), name="compare settings", daemon=True).start()
+        self._compared = ComparedRuns(self._feeds)
+        self.in_thread(self._read_settings, self._take_settings)
         if self._left_out:
             self.say(f"The first {MOST_RUNS} of {MOST_RUNS + self._left_out} runs are compared", "warn")
 
@@ -89,9 +93,12 @@ class CompareScreen(PlotKeys, BaseScreen):
         for feed in self._feeds.values():
             self.app.services.release(feed)
 
-    def _read_settings(self, app: "CifarApp") -> None:
-        self._settings = {run_id: settings_of(feed.config) for run_id, feed in self._feeds.items()}
-        app.post_message(Changed())
+    def _read_settings(self) -> dict[str, Settings]:
+        return {run_id: settings_of(feed.config) for run_id, feed in self._feeds.items()}
+
+    def _take_settings(self, settings: dict[str, Settings]) -> None:
+        self._compared.settings = settings
+        self.changed()
 
     # What is shown.
 
@@ -116,78 +123,28 @@ class CompareScreen(PlotKeys, BaseScreen):
         return self.app.size.width > OVERLAY_LEAST + SCATTER_LEAST
 
     def tick(self) -> None:
-        self._lines = self._ordered(comparison.lines(self._members(), together=self._together))
+        metric = self._compared.metric(self._series)
+        self._lines = self._compared.lines(together=self._together, order=self._order, metric=metric)
         if not self._lines:
             return
-        colours, metric = self._colours(), self._metric()
-        drawn = [self._curve(line, metric) for line in self._lines]
-        self._measure(drawn)
+        self._drawn = self._compared.drawn(self._lines, metric, self.state.x, self.state.smoothing)
+        self._measure()
+        indices = self.app.services.colours_of(self._compared.views())
+        colours = [self.palette.run(indices[line.view.id]) for line in self._lines]
         self._show_settings(metric, colours)
-        self._show_overlay(drawn, colours, metric)
+        self._show_overlay(colours, metric)
         self._show_scatter(colours)
-        self._show_table(drawn, colours, metric)
+        self._show_table(colours, metric)
 
-    def _members(self) -> list[Member]:
-        return [
-            Member(feed.view, self._settings.get(run_id, {}), self._reached_by(feed))
-            for run_id, feed in self._feeds.items()
-        ]
-
-    def _reached_by(self, feed: RunFeed) -> dict[str, Reached]:
-        version, found = self._reached.get(feed.folder.id, (-1, {}))
-        if version != feed.version:
-            version, found = feed.version, comparison.extremes(feed)
-            self._reached[feed.folder.id] = version, found
-        return found
-
-    def _ordered(self, found: list[Line]) -> list[Line]:
-        """The lines as they were marked, or by the metric that is drawn."""
-        metric = METRIC.get(self._series)
-        if not self._order or metric is None:
-            return found
-        better = -1 if metric.better == "higher" else 1
-        sign = better if self._order == "best" else -better
-
-        def rank(line: Line) -> tuple[bool, float]:
-            value = comparison.mean(line.figures(metric.series))
-            return value is None, sign * (value or 0.0)
-
-        return sorted(found, key=rank)
-
-    def _colours(self) -> list[RunColour]:
-        indices = self.app.services.colours_of([feed.view for feed in self._feeds.values()])
-        return [self.palette.run(indices[line.view.id]) for line in self._lines]
-
-    def _metric(self) -> Metric:
-        """The metric that was chosen, or the first that somebody has."""
-        known = comparison.plotted(self._lines, self._feeds.get)
-        if self._series not in {metric.series for metric in known}:
-            return known[0] if known else METRICS[0]
-        return METRIC[self._series]
-
-    def _curve(self, line: Line, metric: Metric) -> Drawn:
-        versions = tuple(self._feeds[member.view.id].version for member in line.members)
-        wanted = (versions, metric, self.state.x, self.state.smoothing)
-        known = self._drawn.get(line.key)
-        if known is None or known[0] != wanted:
-            drawn = comparison.curve(line, metric, self.state.x, self.state.smoothing, self._feeds.get)
-            known = self._drawn[line.key] = (wanted, drawn)
-        return known[1]
-
-    def _measure(self, drawn: Sequence[Drawn]) -> None:
+    def _measure(self) -> None:
         """The x axis from end to end, and the window moved on where it follows."""
-        feeds = list(self._feeds.values())
-        for feed in feeds:
+        for feed in self._feeds.values():
             if feed.view.live:
                 last = run_plots.newest(feed.series, "time")
                 self._time_end = run_plots.time_end(self._time_end, feed.view, last)
-        views = [feed.view for feed in feeds]
-        self._whole = compare_plots.whole_range(views, self._feeds.get, self.state.x, self._time_end)
-        self.state = self.state.following(self._newest(drawn), self._whole)
-
-    @staticmethod
-    def _newest(drawn: Sequence[Drawn]) -> float | None:
-        return max((curve.xs[-1] for curve in drawn if len(curve.xs)), default=None)
+        views = self._compared.views()
+        self._whole = compare_plots.whole_range(views, self._compared.find, self.state.x, self._time_end)
+        self.state = self.state.following(self.plot_newest(), self._whole)
 
     @property
     def _baseline(self) -> int:
@@ -218,17 +175,17 @@ class CompareScreen(PlotKeys, BaseScreen):
             ("seeds", "median, band" if self._together else "apart"),
         ]
 
-    def _show_overlay(self, drawn: Sequence[Drawn], colours: Sequence[RunColour], metric: Metric) -> None:
+    def _show_overlay(self, colours: Sequence[RunColour], metric: Metric) -> None:
         plot = compare_plots.overlay(
             Overlay(
                 self._lines,
-                drawn,
+                self._drawn,
                 colours,
                 metric,
                 self.state,
                 self._whole,
                 self.palette,
-                self._feeds.get,
+                self._compared.find,
                 self._baseline,
                 self._pane == "overlay",
             )
@@ -253,12 +210,12 @@ class CompareScreen(PlotKeys, BaseScreen):
             self._shown[place] = (plot, self.palette)
             self.query_one(place, PlotView).show(plot, self.palette)
 
-    def _show_table(self, drawn: Sequence[Drawn], colours: Sequence[RunColour], metric: Metric) -> None:
+    def _show_table(self, colours: Sequence[RunColour], metric: Metric) -> None:
         base = self._baseline
         rows = comparison.metric_rows(self._lines, base)
         at = self.state.cross_hair
         if at is not None:
-            values = [compare_plots.value_at(curve, at) for curve in drawn]
+            values = [compare_plots.value_at(curve, at) for curve in self._drawn]
             label = f"at {self.state.x_label} {self.state.x_text(at)}"
             rows.insert(0, comparison.row_at(self._lines, base, metric, values, label))
         selected = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
@@ -288,10 +245,10 @@ class CompareScreen(PlotKeys, BaseScreen):
         return self._whole
 
     def plot_places(self) -> Sequence[float]:
-        return compare_plots.places(drawn for _, drawn in self._drawn.values())
+        return compare_plots.places(self._drawn)
 
     def plot_newest(self) -> float | None:
-        return self._newest([drawn for _, drawn in self._drawn.values()])
+        return max((curve.xs[-1] for curve in self._drawn if len(curve.xs)), default=None)
 
     def plot_columns(self) -> int:
         return self.query_one("#overlay", PlotView).size.width
@@ -340,9 +297,9 @@ class CompareScreen(PlotKeys, BaseScreen):
     # Keys of the comparison.
 
     def action_metric(self) -> None:
-        known = [metric.series for metric in comparison.plotted(self._lines, self._feeds.get)]
+        known = [metric.series for metric in self._compared.metrics()]
         if known:
-            at = known.index(self._metric().series)
+            at = known.index(self._compared.metric(self._series).series)
             self._series = known[(at + 1) % len(known)]
             self._show()
 
@@ -352,7 +309,6 @@ class CompareScreen(PlotKeys, BaseScreen):
 
     def action_seeds(self) -> None:
         self._together = not self._together
-        self._drawn.clear()
         self._show()
 
     def action_baseline(self) -> None:
@@ -371,11 +327,31 @@ class CompareScreen(PlotKeys, BaseScreen):
 
     def action_sort(self) -> None:
         """As marked, best first, worst first."""
-        self._series = self._metric().series
+        self._series = self._compared.metric(self._series).series
         self._order = {"": "best", "best": "worst", "worst": ""}[self._order]
         self._show()
         words = {"": "as they were marked", "best": "best first", "worst": "worst first"}
         self.say(f"Runs stand {words[self._order]}")
+
+    def here(self) -> RunView | None:
+        """The run that is selected in the table, else the baseline."""
+        place = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
+        return self._lines[self._baseline if place is None else place].view if self._lines else None
+
+    def chosen(self) -> list[RunView]:
+        run = self.here()
+        return [run] if run else []
+
+    def action_write(self) -> None:
+        if not self._lines:
+            return
+        found, baseline, every = list(self._lines), self._baseline, self._every
+
+        def text(form: str) -> str:
+            return comparison_export.to_text(cast(Format, form), found, baseline, every=every)
+
+        choice = Choice("Write the comparison as", COMPARISON_FORMS)
+        self.app.push_screen(choice, lambda form: self.ask_where("comparison", form, text) if form else None)
 
     # Moving about.
 
@@ -397,8 +373,8 @@ class CompareScreen(PlotKeys, BaseScreen):
 
     def _go_to(self, pane: str) -> None:
         self._pane = pane
-        if pane in _TABLE_PANES and self._place_of(self._selected) is None and self._lines:
-            self._selected = self._lines[self._baseline].view.id
+        if pane in _TABLE_PANES and self._place_of(self._selected) is None:
+            self._selected = self._baseline_run
         if self._whole_screen:
             self.refresh_size()
 
