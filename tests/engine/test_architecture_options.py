@@ -41,8 +41,8 @@ def problem(kind: type[ArchitectureOptions], **fields: Any) -> str:
 def test_every_preset_is_valid_and_says_what_it_is(name: str) -> None:
     fields = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
     about = fields.pop("about")
-    assert about[0].isupper() or about.split()[0] in {*NAMES, "airbench's"}
-    assert len(about) <= 120
+    assert about
+    assert len(about) <= 80
     options = CHOICE.validate_python(fields)
     assert CHOICE.validate_python(options.model_dump(mode="json")) == options
 
