@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -303,12 +302,14 @@ def _runs_root(explicit: Path | None) -> Path:
 
 
 def _log_to(path: Path) -> None:
-    """What goes wrong is written to a file of at most two megabytes, where it can be."""
+    """What goes wrong is written to a file, where it can be; the one before it is kept when it has grown too long."""
     log = logging.getLogger("cifar-tui")
     log.propagate = False
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handler: logging.Handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, delay=True)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".old.txt"))
+        handler: logging.Handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
     except OSError:
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

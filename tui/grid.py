@@ -79,6 +79,13 @@ class Grid:
             self.cells[row][column] = (block, style)
             self._under[row, column] = under
 
+    def paste(self, row: int, column: int, part: "Grid") -> None:
+        """Copy another grid into this one, its first cell to (row, column); what lies outside is left out."""
+        for offset, cells in enumerate(part.cells):
+            if 0 <= row + offset < self.height:
+                kept = cells[: max(self.width - column, 0)]
+                self.cells[row + offset][column : column + len(kept)] = kept
+
     def segments(self, row: int) -> list[Segment]:
         """A row as runs of equal style."""
         runs = groupby(self.cells[row], key=lambda cell: cell[1])

@@ -213,20 +213,19 @@ class RunActions(BaseScreen):
         run = self.here()
         if run is not None:
             choice = Choice(f"Write {called(run)} as", FORMS)
-            text = partial(export.to_text, RunFolder(run.path))
+            text = partial(_exported, RunFolder(run.path))
             self.app.push_screen(choice, lambda form: self.ask_where(called(run), form, text) if form else None)
 
-    def ask_where(self, name: str, form: str, text: Callable[[export.Format], str]) -> None:
+    def ask_where(self, name: str, form: str, text: Callable[[str], str]) -> None:
         """Ask for a file, and write there in a thread what `text` makes of the form."""
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:80]
         field = Field("path", "file", f"{stem.lstrip('.') or 'run'}.{form}", "an existing file is not overwritten")
         ask = Form(f"Write {name}", [field], lambda answers: "" if answers["path"] else "give a name")
-        known = cast(export.Format, form)
 
         def write(answers: dict[str, str] | None) -> None:
             if answers:
                 target = Path(answers["path"]).expanduser()
-                self.in_thread(lambda: _write_new(target, text(known)), lambda _: self._wrote(target))
+                self.in_thread(lambda: _write_new(target, text(form)), lambda _: self._wrote(target))
 
         self.app.push_screen(ask, write)
 
@@ -239,6 +238,12 @@ class RunActions(BaseScreen):
 
     def _key(self, action: str) -> str:
         return self.app.keymap.shown(action, self.scope)
+
+
+def _exported(run: RunFolder, form: str) -> str:
+    from tui import export
+
+    return export.to_text(run, cast(export.Format, form))
 
 
 def _checkpoint(run: RunView) -> None:

@@ -95,14 +95,6 @@ def draw_alone(source: Source, width: int, height: int, setting: Setting) -> Gri
 _BOLD = Style(bold=True)
 
 
-def paste(grid: Grid, row: int, column: int, part: Grid) -> None:
-    """Copy one grid into another."""
-    for offset, cells in enumerate(part.cells):
-        if 0 <= row + offset < grid.height:
-            kept = cells[: max(grid.width - column, 0)]
-            grid.cells[row + offset][column : column + len(kept)] = kept
-
-
 def head_rule(view: RunView, width: int, setting: Setting) -> list[Part]:
     """`● best_5m-s3 ─────── epoch 137 of 200   68 %   33 s left`"""
     palette, signs = setting.palette, glyphs.active()
@@ -184,7 +176,7 @@ def _draw_pair(
         if not plot.curves and part.height > 2:
             parts = [(_remark(source), setting.palette.style("dim"))]
             part.write_parts(part.height // 2, 7, line.cut(parts, width - 8))
-        paste(grid, row, column, part)
+        grid.paste(row, column, part)
 
 
 def _common_height(plots: Sequence[Plot], width: int, height: int) -> int:

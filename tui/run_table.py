@@ -8,7 +8,6 @@ from typing import Any
 from rich.cells import cell_len
 from rich.style import Style
 
-from engine.queue import Plan
 from engine.runs import RunView
 from engine.text import shorten
 from tui import format, glyphs
@@ -86,6 +85,15 @@ class Order:
         if column == self.column:
             return Order(column, not self.descending)
         return Order(column, not COLUMNS[column].text_first)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """What the table shows of the queue: its order, what is held, and whether it is paused."""
+
+    order: tuple[str, ...] = ()
+    held: frozenset[str] = frozenset()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +216,7 @@ class Look:
     order: Order = field(default_factory=Order)
     colours: Mapping[str, int | None] = field(default_factory=dict)
     marked: frozenset[str] = frozenset()
-    plan: Plan = field(default_factory=Plan)
+    plan: QueuePlan = QueuePlan()
     next_run: str = ""
 
     def name_style(self, run: RunView) -> Style:

@@ -1,7 +1,8 @@
 """What all screens share: threads that read the runs folder and the machine, so that no screen ever waits for a disk.
 
 Each thread keeps the newest state as a frozen value and pokes the app with one message, which replaces any that still
-waits; the screen on top then draws what it finds. Nothing is sent while nothing changes.
+waits; the screen on top then draws what it finds. Nothing is sent while nothing changes. Modules that only a thread
+needs are imported there, after the first screen is seen.
 """
 
 import logging
@@ -12,17 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from engine import queue, run_view, runs, system
+from engine import run_view, runs
 from engine.curves import Axis, Curves, Points, Reading
 from engine.errors import UserError
 from engine.runs import MetricsTail, RunFolder, RunView
 from tui.chrome import Device
 from tui.engine_client import Deliver, EngineClient
+from tui.run_table import QueuePlan
 from tui.theme import Palette, RunColour, RunColours
+
+if TYPE_CHECKING:
+    from engine.system import Sample
 
 _LOG = logging.getLogger("cifar-tui")
 
@@ -95,7 +100,7 @@ class Poller(threading.Thread):
         return False
 
 
-NO_PLAN = queue.Plan()
+NO_PLAN = QueuePlan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Listing:
     runs: tuple[RunView, ...] = ()
     complete: bool = False
     problem: str = ""
-    plan: queue.Plan = NO_PLAN
+    plan: QueuePlan = NO_PLAN
 
     @property
     def next_run(self) -> str:
@@ -154,11 +159,14 @@ class RunList(Poller):
         self.listing = listing
         return True
 
-    def _plan(self, listed: tuple[RunView, ...]) -> queue.Plan:
+    def _plan(self, listed: tuple[RunView, ...]) -> QueuePlan:
         """The queue's plan while something waits; the same object as long as it says the same."""
         if not any(run.state == "queued" for run in listed):
             return NO_PLAN
-        plan = queue.read_plan(self.root)
+        from engine import queue
+
+        read = queue.read_plan(self.root)
+        plan = QueuePlan(read.order, read.held, read.paused)
         return self.listing.plan if plan == self.listing.plan else plan
 
 
@@ -308,7 +316,7 @@ class Machine(Poller):
     def __init__(self, poke: Poke) -> None:
         super().__init__("machine", poke)
         self.busy = False
-        self.sample: system.Sample | None = None
+        self.sample: Sample | None = None
         self.device: Device | None = None
 
     @property
@@ -323,12 +331,14 @@ class Machine(Poller):
         self.busy = busy
 
     def poll(self) -> bool:
+        from engine import system
+
         self.sample = system.sample()
         before, self.device = self.device, _device(self.sample)
         return self.device != before
 
 
-def _device(sample: system.Sample) -> Device:
+def _device(sample: "Sample") -> Device:
     if not sample.gpus:
         return Device("CPU", None, sample.cpu, sample.ram_used, sample.ram_total)
     gpu = max(sample.gpus, key=lambda one: one.utilization or 0.0)
@@ -383,6 +393,8 @@ class Services:
         threading.Thread(target=self._ensure_runner, name="queue", daemon=True).start()
 
     def _ensure_runner(self) -> None:
+        from engine import queue
+
         try:
             queue.ensure_runner(self.root)
         except UserError as error:

@@ -9,7 +9,6 @@ from tui import glyphs, keys
 from tui.dialogs import Overlay
 from tui.grid import Grid
 from tui.keys import Keymap
-from tui.run_preview import paste
 from tui.screens.base import shown_path
 from tui.theme import Palette
 
@@ -116,7 +115,7 @@ class HelpOverlay(Overlay[None]):
         rows = grid.height - 3
         self._top = max(min(self._top, content.height - rows), 0)
         content.cells = content.cells[self._top : self._top + rows]
-        paste(grid, 2, 1 + _INDENT, content)
+        grid.paste(2, 1 + _INDENT, content)
         if self._top + rows < self._content_height(grid):
             grid.write(grid.height - 1, 3, f" {glyphs.active().down} more ", palette.style("dim"))
 
