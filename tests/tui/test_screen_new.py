@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine import experiment as experiments
-from engine import queue, runs
+from engine import presets, queue, runs
 from engine.counts_cache import Counts, LayerCount
 from engine.errors import UserError
 from tui import glyphs, new_launch, new_view, services
@@ -63,12 +63,12 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def app(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> CifarApp:
+def app(tmp_path: Path, empty_home: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> CifarApp:
     monkeypatch.setattr("tui.screens.base.socket.gethostname", lambda: "lab-gpu2")
     monkeypatch.setattr(services.Machine, "poll", lambda self: False)
     monkeypatch.chdir(tmp_path)
-    root = tmp_path / "runs"
-    root.mkdir(mode=0o700)
+    root = empty_home / "cifar" / "runs"
+    root.mkdir(mode=0o700, parents=True)
     made = CifarApp(root)
     made.services.engine = engine  # type: ignore[assignment]
     made.services.machine.device = Device("CPU", None, 10.0, 2 << 30, 8 << 30)
@@ -385,15 +385,35 @@ def test_a_free_slot_is_not_taken_from_a_run_that_waits(tmp_path: Path, monkeypa
     assert new_launch.free_slot(root, "cpu") is None
 
 
+FEW = (
+    *("quickstart", "best_5m", "architecture/tiny", "architecture/resnet20", "architecture/resnet_5m"),
+    *("architecture/vgg_a", "architecture/wrn28_10", "augmentation/shapes_flip", "augmentation/rotate_crop_flip"),
+    *("augmentation/none", "optimizer/quick", "optimizer/adamw_amsgrad", "optimizer/sgd_cosine"),
+)
+
+
+@pytest.fixture
+def few_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only these, so that a new preset changes no picture."""
+    installed = presets._INSTALLED
+    for name in FEW:
+        path = tmp_path / "installed" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((installed / f"{name}.yaml").read_text())
+    monkeypatch.setattr(presets, "_INSTALLED", tmp_path / "installed")
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shade", ["dark", "light"])
+@pytest.mark.usefixtures("few_presets")
 def test_snapshot(snap_compare: Any, app: CifarApp, size: tuple[int, int], shade: str) -> None:
     async def show(pilot: Pilot[int]) -> None:
         if shade == "light":
             app.toggle_theme()
-        app.settings.put()
         screen = await open_new(pilot)
-        screen._crumbs = ("New run",)
+        assert screen._form is not None
+        screen._use(screen._form.with_text("seeds", "1-3"))
+        await pilot.press("tab")
         await pilot.pause(0.3)
 
     assert snap_compare(app, terminal_size=size, run_before=show)

@@ -24,7 +24,6 @@ from tui.engine_client import Answer
 from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.new_view import LISTS, ListShown, Samples, Shown
-from tui.run_actions import who
 from tui.screens.base import BaseScreen, shown_path
 from tui.theme import Palette
 
@@ -498,6 +497,8 @@ class NewScreen(BaseScreen):
         self.changed()
 
     async def _on_key(self, event: events.Key) -> None:
+        event.prevent_default()  # the screen's own handler would clear what an action has just said
+        self.clear_message()
         if self._form is None and self._action(event.key) not in _ALWAYS:
             event.stop()
             self._early = [*self._early, event][-_MOST_EARLY:]
@@ -696,6 +697,7 @@ class NewScreen(BaseScreen):
 
     def _make_in_thread(self, form: "Form", parameters: int | None, wait: bool) -> None:
         from tui import new_form, new_launch
+        from tui.run_actions import who
 
         try:
             experiments = new_form.experiments_of(form)
