@@ -291,7 +291,7 @@ ANALYSE = (
         "--bn-study",
         "tui.commands.analyse:bn_study",
         "a VGG with and without BatchNorm: loss landscape, gradient change, smoothness; goes on where it stopped",
-        "cifar-tui --bn-study bn_study --set train.epochs=2 --set study.every=20",
+        "cifar-tui --bn-study vgg_a_adam --set train.epochs=2 --set study.every=20",
         modifiers=("--set", "--device", "--data", "--json"),
         metavar="PRESET",
     ),

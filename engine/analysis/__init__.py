@@ -16,7 +16,7 @@ ANSWERS = {
     "figure": "engine.figures:answer",
     "gradcam": "engine.analysis.gradcam:answer",
     "prune": "engine.analysis.pruning:answer",
-    "bn_study": "engine.analysis.landscape:answer",
+    "bn_study": "engine.analysis.bn_study:answer",
 }
 # These train; the others are too small to wake a GPU up for.
 TRAINING = ("prune", "bn_study")
@@ -34,13 +34,18 @@ def ask(question: dict[str, Any]) -> dict[str, Any]:
     if question["ask"] not in TRAINING:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-P", "-m", "engine.analysis"]
-    asked = json.dumps(question)
-    engine = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as engine:
+        try:
+            out, _ = engine.communicate(json.dumps(question))
+        except KeyboardInterrupt:
+            engine.terminate()  # where Ctrl-C reached only us
+            engine.communicate()  # until it has saved what it would otherwise lose
+            raise
     if engine.returncode == USER_ERROR:
-        raise UserError(json.loads(engine.stdout)["error"])
+        raise UserError(json.loads(out)["error"])
     if engine.returncode == INTERRUPTED:
         raise KeyboardInterrupt
     if engine.returncode:
         raise RuntimeError(f"the analysis ended with exit code {engine.returncode}")
-    answer: dict[str, Any] = json.loads(engine.stdout)
+    answer: dict[str, Any] = json.loads(out)
     return answer

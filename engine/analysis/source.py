@@ -1,7 +1,11 @@
-"""Where an analysis gets its images from, and where its progress goes."""
+"""Where an analysis gets its images from, where its progress goes, and how it is interrupted."""
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,3 +23,16 @@ def trained_data(data: Data) -> Dataset:
 def say(line: str) -> None:
     """One plain line of progress: standard output belongs to the answer."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stopping_between_steps() -> Iterator[threading.Event]:
+    """Within, Ctrl-C and SIGTERM set the event, so that what is being computed can be saved first."""
+    event = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    kept = [signal.signal(number, lambda *_: event.set()) for number in numbers]
+    try:
+        yield event
+    finally:
+        for number, handler in zip(numbers, kept, strict=True):
+            signal.signal(number, handler)

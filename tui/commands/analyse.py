@@ -112,7 +112,7 @@ def bn_study(args: Namespace) -> int:
         "preset": args.bn_study,
         "runs": str(runs_folder(args).absolute()),
         "set": [change for change in changes if not change[0].startswith(STUDY_KEY)],
-        "study": [(key.removeprefix(STUDY_KEY), value) for key, value in changes if key.startswith(STUDY_KEY)],
+        "study": [change for change in changes if change[0].startswith(STUDY_KEY)],
     }
     answer = analysis.ask(question)
     columns = (
@@ -127,11 +127,8 @@ def bn_study(args: Namespace) -> int:
 
 
 def _range(row: dict[str, Any], name: str) -> str:
-    found = row[name]
-    if isinstance(found, list):
-        low, high = found
-        return f"{low:.3g} to {high:.3g}"
-    return f"{found:.3g}"
+    found = row[name] if isinstance(row[name], list) else [row[name]]
+    return " to ".join(format.unknown() if value is None else f"{value:.3g}" for value in found)
 
 
 def _show(args: Namespace, answer: dict[str, Any], lines: list[str]) -> int:
