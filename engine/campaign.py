@@ -1,10 +1,15 @@
 """A sweep being carried out: which of its runs a folder holds, and putting those that are missing into the queue."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engine import queue, runs
 from engine import sweep as sweeps
+from engine.errors import UserError
+from engine.experiment import loads
 from engine.runs import RunFolder, RunView
 from engine.sweep import Member, Result, Sweep
 
@@ -25,7 +30,8 @@ class Campaign:
 
     def look(self) -> None:
         """Find each member's run among all runs."""
-        self.runs = sweeps.match(self.members, runs.list_runs(self.root, archived=True))
+        listed = runs.list_runs(self.root, archived=True)
+        self.runs = sweeps.match(self.members, translated(listed, translations(listed, self.sweep)))
 
     def refresh(self) -> None:
         """Look again at the runs that are not over."""
@@ -85,10 +91,47 @@ def of_run(run: RunFolder) -> Sweep:
     place = place if isinstance(place, dict) else {}
     source = place.get("source")
     name = str(place.get("name", ""))
+    if not name:
+        raise UserError(f"run {run.id} was made for no sweep")
     changes = place.get("changes")
     pairs = [tuple(map(str, pair)) for pair in changes] if isinstance(changes, list) else []
     found = source if isinstance(source, str) and Path(source).is_file() else name
     return sweeps.load(found, [(pair[0], pair[1]) for pair in pairs if len(pair) == 2])
+
+
+Hashes = tuple[str, str]
+
+
+def translations(listed: Iterable[RunView], sweep: Sweep) -> dict[str, Hashes]:
+    """Configuration and group hash by the id of runs that an earlier version of the program made.
+
+    An option that is new since then changes the hash of every experiment, though not of what such a run did: its
+    resolved configuration, read by this version, has the same hash as the row. This reads files.
+    """
+    groups = {row.experiment.group_hash for row in sweep.rows}
+    headlines = {_headline(row.experiment.headline()) for row in sweep.rows}
+    found: dict[str, Hashes] = {}
+    for run in listed:
+        told = {"architecture": run.architecture, "dataset": run.dataset, "batch_size": run.batch_size, "lr": run.lr}
+        if run.group_hash in groups or _headline(told) not in headlines:
+            continue
+        with suppress(UserError):
+            experiment = loads(RunFolder(run.path).config_text(), str(run.path))
+            found[run.id] = experiment.config_hash, experiment.group_hash
+    return found
+
+
+def translated(listed: Iterable[RunView], known: Mapping[str, Hashes]) -> list[RunView]:
+    """The runs with the hashes that ``translations`` found for them."""
+    return [
+        replace(run, config_hash=known[run.id][0], group_hash=known[run.id][1]) if run.id in known else run
+        for run in listed
+    ]
+
+
+def _headline(facts: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What equal experiments have in common for certain, and what is known of a run without reading its files."""
+    return tuple(facts[key] for key in ("architecture", "dataset", "batch_size", "lr"))
 
 
 def is_over(run: RunView) -> bool:

@@ -325,6 +325,6 @@ def _setting(key: str, value: Any) -> str:
 
 
 def _with_seed(experiment: Experiment, seed: int) -> Experiment:
-    """Made anew, since a copy would keep the hashes of the other seed."""
-    train = experiment.train.model_copy(update={"seed": seed})
-    return Experiment.model_validate({**dict(experiment), "train": train})
+    """Made anew from its fields, since a copy would keep the hashes of the other seed."""
+    fields = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    return Experiment.model_validate({**fields, "train": experiment.train.model_copy(update={"seed": seed})})

@@ -75,7 +75,7 @@ ACTIONS: tuple[Action, ...] = (
         ("sort", "s", "sort; again reverses"),
         ("columns", "C", "choose columns"),
     ),
-    *_actions("runs", "Look", ("preview", "v", "preview on, off")),
+    *_actions("runs", "Look", ("preview", "v", "preview on, off"), ("sweep", "t", "table of its sweep")),
     *_actions("list", "Look", ("show_yaml", "y", "YAML")),
     *_actions(
         "table",
@@ -180,6 +180,13 @@ ACTIONS: tuple[Action, ...] = (
         ("new_run", "n", "new run"),
     ),
     *_actions(
+        "sweep",
+        "Sweep",
+        ("compare", "c", "compare all rows"),
+        ("add_to_queue", "a", "put what is missing into the queue"),
+        ("write", "w", "write Markdown, CSV, JSON"),
+    ),
+    *_actions(
         "results",
         "Results",
         ("cell_left", "left", "cell to the left", "cell"),
@@ -203,6 +210,7 @@ SCREEN_SCOPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "log": ("everywhere", "log"),
         "compare": ("everywhere", "list", "plots", "compare"),
         "queue": ("everywhere", "list", "queue"),
+        "sweep": ("everywhere", "run", "sweep"),
         "results": ("everywhere", "results"),
     }
 )
@@ -256,6 +264,13 @@ FOOTERS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("hold", "hold", "hold"),
             ("pause_queue", "pause queue", "pause"),
             ("new_run", "new run", "new"),
+        ),
+        "sweep": (
+            ("open", "open its run", "open"),
+            ("compare", "compare all", "compare"),
+            ("add_to_queue", "queue the missing", "queue"),
+            ("write", "export", "export"),
+            ("stop", "stop", "stop"),
         ),
         "results": (
             ("cell_left cell_up cell_down cell_right", "cell", "cell"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -111,6 +112,24 @@ def heading(sweep: Sweep, members: Sequence[Member], results: Sequence[Result]) 
     changed = "".join(f", {key}={value}" for key, value in sweep.changes)
     plural = "s" if len(seeds) > 1 else ""
     return f"{sweep.name}: {finished} of {len(members)} runs finished, seed{plural} {shown}{changed}"
+
+
+def folder_name(sweep: Sweep) -> str:
+    """Where the tables lie in the folder ``sweeps`` beside the runs.
+
+    A sweep that was changed keeps out of the way of the table of the sweep as it is written.
+    """
+    name = re.sub(r"[^\w.-]", "_", sweep.name).lstrip(".") or "sweep"
+    return f"{name}-changed" if sweep.changes else name
+
+
+def files(sweep: Sweep, members: Sequence[Member], results: Sequence[Result]) -> dict[str, str]:
+    """The table in each form, by the name of its file."""
+    return {
+        "table.md": markdown(sweep, members, results),
+        "table.csv": as_csv(results),
+        "table.json": as_json(sweep, results),
+    }
 
 
 def markdown(sweep: Sweep, members: Sequence[Member], results: Sequence[Result]) -> str:

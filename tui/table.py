@@ -21,14 +21,25 @@ class Column:
 
 def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None = None) -> list[str]:
     """The lines of a table: heads, then rows. Whole columns go until it fits ``room`` cells (None: any width)."""
+    kept, lines = fit(columns, rows, room)
+    return [GAP.join(line[index] for index in kept).rstrip() for line in lines]
+
+
+def fit(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None = None
+) -> tuple[list[int], list[list[str]]]:
+    """Positions of the columns that fit into ``room`` cells, and all lines, heads first, padded to equal widths."""
     cells = [[_cut(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
     widths = [
         max([text.width(column.head), *(text.width(row[index]) for row in cells)])
         for index, column in enumerate(columns)
     ]
-    kept = _kept(columns, widths, room)
     lines = [[column.head for column in columns], *cells]
-    return [GAP.join(_aligned(line[i], widths[i], columns[i].right) for i in kept).rstrip() for line in lines]
+    padded = [
+        [_aligned(cell, width, column.right) for cell, width, column in zip(line, widths, columns, strict=True)]
+        for line in lines
+    ]
+    return _kept(columns, widths, room), padded
 
 
 def _cut(cell: str, column: Column) -> str:

@@ -151,6 +151,19 @@ def test_seeds_count_up_from_the_rows_own_and_come_after_each_other(write: Write
     assert len({member.experiment.group_hash for member in members}) == 4
 
 
+def test_gathered_are_all_seeds_that_were_run_and_rows_that_were_not(write: Write) -> None:
+    found = sweep.load(write(GRID))
+    members = sweep.members(found, seeds=3)
+    ran = [
+        view(member, seed=member.seed, group_hash=member.experiment.group_hash, run_id=f"20260131-142233-00000{index}")
+        for index, member in enumerate(members)
+        if (member.row, member.seed) in ((0, 5), (0, 7), (2, 6))
+    ]
+    gathered, runs_of = sweep.gather(found, [*ran, RunView(id="x", path=Path("x"), state="finished", seed=1)])
+    assert [(member.row, member.seed) for member in gathered] == [(0, 5), (0, 7), (1, 5), (2, 6), (3, 5)]
+    assert [run is None for run in runs_of] == [False, False, True, False, True]
+
+
 def test_too_many_runs_are_refused(write: Write) -> None:
     with pytest.raises(UserError, match="more than 10000 runs"):
         sweep.members(sweep.load(write(GRID)), seeds=99_999)

@@ -1,6 +1,5 @@
 """``--sweep``: put the rows of a sweep into the queue, follow them, and set what came out beside what was published."""
 
-import re
 import shutil
 import signal
 import sys
@@ -29,7 +28,7 @@ from tui.table import render
 
 POLL_S = 0.5
 REVIVE_S = 10.0
-FORMS = ("md", "csv", "json")
+FILES = ("table.md", "table.csv", "table.json")
 
 
 def sweep(args: Namespace) -> int:
@@ -167,13 +166,9 @@ def _stopping(count: int) -> str:
 def _report(campaign: Campaign, files: Mapping[str, Path], *, as_json: bool) -> None:
     """Write the table into its files and print it."""
     results = campaign.results()
-    texts = {
-        "md": lambda: sweep_table.markdown(campaign.sweep, campaign.members, results),
-        "csv": lambda: sweep_table.as_csv(results),
-        "json": lambda: sweep_table.as_json(campaign.sweep, results),
-    }
-    for form, path in files.items():
-        _write(path, texts[form]())
+    texts = sweep_table.files(campaign.sweep, campaign.members, results)
+    for name, path in files.items():
+        _write(path, texts[name])
     paths = [str(path) for path in files.values()]
     if as_json:
         rows = [sweep_table.as_values(result) for result in results]
@@ -187,19 +182,16 @@ def _report(campaign: Campaign, files: Mapping[str, Path], *, as_json: bool) -> 
 
 
 def _files(campaign: Campaign, output: Path | None) -> dict[str, Path]:
-    """Where the table goes in each form: one file where ``--output`` names it, else three in a folder.
-
-    A sweep that was changed keeps out of the way of the table of the sweep as it is written.
-    """
+    """Where each form of the table goes, by its usual name: one file where ``--output`` names it, else a folder."""
     if output is not None and output.suffix:
-        form = output.suffix.removeprefix(".").lower()
-        if form not in FORMS:
-            raise UserError(f"--output {output}: cannot write .{form}; end it in .csv, .json or .md, or name a folder")
-        return {form: output.expanduser()}
-    name = re.sub(r"[^\w.-]", "_", campaign.sweep.name).lstrip(".") or "sweep"
-    folder = campaign.root / "sweeps" / (f"{name}-changed" if campaign.sweep.changes else name)
+        name = f"table{output.suffix.lower()}"
+        if name not in FILES:
+            kind = output.suffix
+            raise UserError(f"--output {output}: cannot write {kind}; end it in .csv, .json or .md, or name a folder")
+        return {name: output.expanduser()}
+    folder = campaign.root / "sweeps" / sweep_table.folder_name(campaign.sweep)
     chosen = folder if output is None else output.expanduser()
-    return {form: chosen / f"table.{form}" for form in FORMS}
+    return {name: chosen / name for name in FILES}
 
 
 def _write(path: Path, text: str) -> None:

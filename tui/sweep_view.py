@@ -1,0 +1,63 @@
+"""A sweep's table and what is known of the row under the cursor, drawn into grids."""
+
+from collections.abc import Sequence
+
+from rich.style import Style
+
+from engine.sweep import Result
+from tui import format, glyphs
+from tui.dialogs import wrap
+from tui.grid import Grid
+from tui.line import MARGIN
+from tui.run_table import select_row
+from tui.sweep_table import COLUMNS, cells
+from tui.table import GAP, fit
+from tui.theme import Palette
+
+_OURS = ("row", "test %", "difference")
+
+
+def draw_table(grid: Grid, results: Sequence[Result], cursor: int, top: int, palette: Palette) -> None:
+    """Heads, then the rows from ``top`` on; whole columns are left out where there is no room."""
+    kept, lines = fit(COLUMNS, [cells(result) for result in results], grid.width - 2 * MARGIN)
+    _draw_line(grid, 0, lines[0], kept, [palette.style("dim")] * len(COLUMNS))
+    for row, index in enumerate(range(top, min(top + grid.height - 1, len(results))), start=1):
+        _draw_line(grid, row, lines[index + 1], kept, _styles(results[index], palette))
+        if index == cursor:
+            select_row(grid, row, palette)
+
+
+def _draw_line(grid: Grid, row: int, line: Sequence[str], kept: Sequence[int], styles: Sequence[Style]) -> None:
+    column = MARGIN
+    for index in kept:
+        column = grid.write(row, column, line[index], styles[index]) + len(GAP)
+
+
+def _styles(result: Result, palette: Palette) -> list[Style]:
+    """Our figures bright, published ones dim; a state that a single run is in has its colour."""
+    run = result.runs[0] if len(result.runs) == 1 else None
+    styles = [palette.style("text" if column.head in _OURS else "dim") for column in COLUMNS]
+    states = [column.head for column in COLUMNS].index("state")
+    styles[states] = palette.state(run.state) if run else palette.style("dim")
+    return styles
+
+
+def draw_details(grid: Grid, result: Result, palette: Palette) -> None:
+    """The notes of a row and its runs."""
+    lines = [(text, palette.style("text")) for text in wrap(result.notes, max(grid.width - 2 * MARGIN, 1))]
+    if not result.notes:
+        lines = [("nothing is noted about this row", palette.style("dim"))]
+    lines += [("", palette.style("dim")), *((text, palette.style("dim")) for text in _runs(result))]
+    for row, (text, style) in enumerate(lines[: grid.height]):
+        grid.write(row, MARGIN, text, style)
+
+
+def _runs(result: Result) -> list[str]:
+    """`✓ 20261121-… seed 6953, test 89.66 %`"""
+    found = [run for run in result.runs if run is not None]
+    signs = glyphs.active()
+    return [
+        f"{signs.state(run.state)} {run.id}  seed {run.seed}  "
+        + (f"test {format.accuracy(run.test)} %" if run.test is not None else run.reason or run.state)
+        for run in found
+    ] or ["no run yet"]
