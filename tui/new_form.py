@@ -19,6 +19,7 @@ from engine.counts_cache import Counts
 from engine.errors import UserError
 from engine.experiment import Experiment
 from engine.options.architecture import ArchitectureChoice
+from engine.options.base import Options
 from engine.options.data import Data, DatasetName
 from engine.options.training import Train
 from engine.presets import INGREDIENTS, Kind, Preset
@@ -51,33 +52,38 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the training form. `key` is where its value goes in the experiment, "" for none of its own."""
+    """One field of the training form. `key` is where its value goes in the experiment, "" for none of its own.
+
+    `hint` stands beside it where there is room, `help` is said of it while it has the cursor.
+    """
 
     name: str
     label: str
     short: str
     key: str
+    hint: str
     help: str
 
 
-def _help(model: type[Data] | type[Train], name: str, more: str = "") -> str:
-    text = (model.model_fields[name].description or "").rstrip(".")
-    return f"{text}{more}"
+def _help(model: type[Options], name: str) -> str:
+    return model.model_fields[name].description or ""
 
 
+_SEEDS = "One run for each, such as 1 2 3 or 1-5. Seed of the weights, the order and every draw."
 FIELDS: tuple[Field, ...] = (
-    Field("data", "data set", "data", "data.name", ", ".join(get_args(DatasetName))),
-    Field("epochs", "epochs", "epochs", "train.epochs", _help(Train, "epochs", "; or 64000 steps")),
-    Field("batch_size", "batch size", "batch", "train.batch_size", _help(Train, "batch_size")),
-    Field("validation", "validation", "valid.", "data.validation", _help(Data, "validation")),
-    Field("seeds", "seeds", "seeds", "", "One run each: 1 2 3, or 1-5; weights, order and draws follow"),
-    Field("precision", "precision", "prec.", "train.precision", "auto, fp32 or bf16; weights stay fp32"),
-    Field("device", "device", "device", "train.device", "auto, cpu, cuda, cuda:N or mps"),
-    Field("tags", "tags", "tags", "", "Words to find the runs by"),
-    Field("name", "name", "name", "", "{seed} becomes the seed's number"),
-    Field("set", "set", "set", "", "Any option: optimizer.lr=0.05 train.ema.decay=0.99"),
-)
-FIELD = {one.name: one for one in FIELDS}
+    Field("data", "data set", "data", "data.name", ", ".join(get_args(DatasetName)), _help(Data, "name")),
+    Field("epochs", "epochs", "epochs", "train.epochs", "passes over the images, or 64000 steps",
+          _help(Train, "epochs")),
+    Field("batch_size", "batch size", "batch", "train.batch_size", "images a step", _help(Train, "batch_size")),
+    Field("validation", "validation", "valid.", "data.validation", "held out, alike for every model",
+          _help(Data, "validation")),
+    Field("seeds", "seeds", "seeds", "", "one run each: 1 2 3, or 1-5", _SEEDS),
+    Field("precision", "precision", "prec.", "train.precision", "auto, fp32 or bf16", _help(Train, "precision")),
+    Field("device", "device", "device", "train.device", "auto, cpu, cuda, cuda:N or mps", _help(Train, "device")),
+    Field("tags", "tags", "tags", "", "words to find the runs by", _help(Experiment, "tags")),
+    Field("name", "name", "name", "", f"{SEED} becomes the seed's number", f"{SEED} becomes the seed's number."),
+    Field("set", "set", "set", "", "any option: optimizer.lr=0.05", "Any option: optimizer.lr=0.05 train.compile=off"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ _FIELDS_BY_SIZE: Mapping[SizeClass, tuple[str, ...]] = {
 }
 _LONGEST_NAME = 21
 _PARAMETERS = 8
-SMALL_SIDE, LARGE_SIDE = 20, 32
+TINY_SIDE, SMALL_SIDE, LARGE_SIDE = 14, 20, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +368,7 @@ def _draw_field_help(grid: Grid, place: Area, name: str, shown: Shown, palette: 
     one = next(one for one in shown.fields if one.name == name)
     column = place.right + 2
     warn = name == "device" and shown.busy
-    text = shown.busy if warn else shown.remarks.get(name, one.help)
+    text = shown.busy if warn else shown.remarks.get(name, one.hint)
     room = areas_left_end(grid.width) - column
     grid.write_parts(place.top, column, line.cut([(text, palette.style("warn" if warn else "dim"))], room))
 
@@ -468,12 +468,16 @@ def draw_samples(grid: Grid, area: Area, shown: Shown, side: int, palette: Palet
         return
     gap = 2 if side == LARGE_SIDE else 1
     labels = [shown.samples.label, *(f"draw {number}" for number in range(1, 99))]
-    for index, pixels in enumerate(shown.samples.pictures[: samples_fit(area.width, side)]):
-        column = area.left + index * (side + gap)
-        grid.write_parts(area.top + 1, column, line.cut([(labels[index], palette.style("dim"))], side))
-        rows = picture(pixels, shown.samples.side, shown.samples.side, palette, side)
-        for row, segments in enumerate(rows, start=area.top + 2):
-            _write_segments(grid, row, column, segments)
+    fit = samples_fit(area.width, side)
+    places = [(area.top + 1, area.left + index * (side + gap), side) for index in range(fit)]
+    if side == LARGE_SIDE and area.width - fit * (side + gap) >= TINY_SIDE:
+        column = area.left + fit * (side + gap)
+        places += [(area.top + 1, column, TINY_SIDE), (area.top + 3 + TINY_SIDE // 2, column, TINY_SIDE)]
+    for (row, column, pixels), label, image in zip(places, labels, shown.samples.pictures, strict=False):
+        grid.write_parts(row, column, line.cut([(label, palette.style("dim"))], pixels))
+        rows = picture(image, shown.samples.side, shown.samples.side, palette, pixels)
+        for below, segments in enumerate(rows, start=row + 1):
+            _write_segments(grid, below, column, segments)
 
 
 def _write_segments(grid: Grid, row: int, column: int, segments: Sequence[Segment]) -> None:
