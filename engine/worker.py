@@ -113,8 +113,8 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
         results = evaluate_test_set(training, run, recorder)
     finally:
         checkpointer.close()
-    reason = "early stopping" if training.stopped_early else ""
-    recorder.end("finished", reason, phase="", **results, **training.progress())
+    reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
+    recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
 
 
 def _data_folder() -> Path | None:
