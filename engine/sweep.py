@@ -227,7 +227,7 @@ def _result(index: int, row: Row, runs: Sequence[RunView | None], counts: Counts
         published=published,
         notes=" ".join(part for part in (published.note, row.notes) if part),
         runs=tuple(runs),
-        test=_figure([_test_accuracy(run, published) for run in finished]),
+        test=_figure([compared_accuracy(run, published) for run in finished]),
         validation=_figure([run.best for run in finished if run.best_metric == "val_accuracy"]),
         train=_figure([run.last.get("train_accuracy") for run in finished]),
         epochs=_figure([run.epoch for run in finished]),
@@ -237,7 +237,8 @@ def _result(index: int, row: Row, runs: Sequence[RunView | None], counts: Counts
     )
 
 
-def _test_accuracy(run: RunView, published: Published) -> float | None:
+def compared_accuracy(run: RunView, published: Published) -> float | None:
+    """The test accuracy that is set against the published one: of the best checkpoint unless that was the last's."""
     if published.checkpoint == "last" or run.test is None:
         return run.test_last
     return run.test

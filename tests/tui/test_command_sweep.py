@@ -17,6 +17,7 @@ from engine import sweep as sweeps
 from engine.runs import RunFolder, RunView, SummaryWriter
 from tui import cli, sweep_table
 from tui.commands import sweep as command
+from tui.headless.plain import result_lines
 from tui.headless.sweep_progress import PlainProgress
 
 SWEEP = """\
@@ -316,3 +317,9 @@ def test_a_sweep_trains_with_the_real_queue_and_engine(tmp_path: Path, capsys: p
     assert [row["finished"] for row in table["rows"]] == [1, 1, 1]
     assert all(row["parameters"] and row["macs"] and row["time_s"] for row in table["rows"])
     assert len(runs.list_runs(tmp_path / "runs")) == 2
+
+
+def test_a_figure_of_the_last_epoch_is_set_against_the_last_checkpoint() -> None:
+    published: dict[str, float | str] = {"test_accuracy": 90.0, "checkpoint": "last"}
+    view = RunView(id="x", path=Path("x"), state="finished", test=95.0, test_last=91.0, published=published)
+    assert result_lines(view)[-1] == "published 90.00 %, difference +1.00"

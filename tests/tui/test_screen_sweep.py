@@ -60,7 +60,9 @@ async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
 
 
 def text(app: CifarApp) -> str:
-    return "\n".join(view._grid.text() for view in app.screen.query("SweepTable, RowDetails, PaneHead, MessageLine"))  # type: ignore[attr-defined]
+    return "\n".join(
+        view._grid.text() for view in app.screen.query("PartsLine, SweepTable, RowDetails, PaneHead, MessageLine")
+    )  # type: ignore[attr-defined]
 
 
 async def opened(app: CifarApp, pilot: Pilot[Any]) -> SweepScreen:
@@ -83,7 +85,7 @@ async def test_rows_show_what_was_published_and_what_came_out(root: Path) -> Non
         assert any(line.startswith("slow … queued") or "queued" in line for line in lines)
         assert any(line.startswith("slower to do") for line in lines)
         assert "A slip of the pen." in shown
-        assert "1 of 3 rows finished" in shown
+        assert "1 of 3 runs finished, seed 5" in shown
         await pilot.press("G")
         assert screen.cursor == 2
         assert "no run yet" in text(app)
@@ -96,7 +98,7 @@ async def test_the_table_follows_its_runs(root: Path) -> None:
         waiting = next(view for view in runs.list_runs(root) if view.state == "queued")
         finish(RunFolder(waiting.path), 77.25)
         await until(pilot, lambda: "77.25" in text(app))
-        assert "2 of 3 rows finished" in text(app)
+        assert "2 of 3 runs finished" in text(app)
 
 
 async def test_what_is_missing_is_put_into_the_queue(root: Path) -> None:

@@ -108,7 +108,8 @@ def result_lines(view: RunView) -> list[str]:
 
 
 def _difference(view: RunView, published: float) -> str:
-    ours = view.test if view.test is not None else view.test_last
+    last = view.published.get("checkpoint") == "last" or view.test is None
+    ours = view.test_last if last else view.test
     source = view.published.get("source")
     origin = f" ({source})" if source else ""
     return origin if ours is None else f"{origin}, difference {format.delta(ours - published)}"

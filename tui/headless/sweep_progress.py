@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
 from engine import text
+from engine.options.training import Published
 from engine.runs import RunView
-from engine.sweep import Member
+from engine.sweep import Member, compared_accuracy
 from tui import format, glyphs
 from tui.headless.plain import format_epoch
 from tui.strict_json import to_line
@@ -134,11 +135,12 @@ def _figures(member: Member, run: RunView) -> str:
     """`; 28 epochs in 3 m 04 s, test 89.66 %, published 89.66 %, difference ±0.00`"""
     if run.state != "finished":
         return ""
-    published = member.experiment.published
-    ours = run.test_last if (published and published.checkpoint == "last") or run.test is None else run.test
-    words = f"; {format_epoch(round(run.epoch, 1))} epochs in {format.duration(run.active_s)}"
+    published = member.experiment.published or Published()
+    ours = compared_accuracy(run, published)
+    epochs = "1 epoch" if run.epoch == 1 else f"{format_epoch(round(run.epoch, 1))} epochs"
+    words = f"; {epochs} in {format.duration(run.active_s)}"
     words += f", test {format.accuracy(ours)} %"
-    if published is None or published.test_accuracy is None or ours is None:
+    if published.test_accuracy is None or ours is None:
         return words
     difference = format.delta(ours - published.test_accuracy)
     return f"{words}, published {format.accuracy(published.test_accuracy)} %, difference {difference}"

@@ -14,7 +14,7 @@ from engine.counts_cache import Counts
 from engine.runs import RunFolder, RunView
 from engine.sweep import Member, Result, Sweep
 from tui import glyphs, sweep_table, sweep_view
-from tui.chrome import PaneHead
+from tui.chrome import PaneHead, PartsLine
 from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.run_actions import RunActions, who
@@ -25,7 +25,7 @@ class SweepTable(GridView):
     """The rows of the sweep that are in view."""
 
     DEFAULT_CSS = """
-    SweepTable { height: 2fr; width: 1fr; margin-top: 1; }
+    SweepTable { height: 2fr; width: 1fr; }
     """
 
     class Clicked(Message):
@@ -91,6 +91,7 @@ class SweepScreen(RunActions):
         self._seen: tuple[RunView, ...] | None = None
 
     def compose_body(self) -> ComposeResult:
+        yield PartsLine(palette=self.palette, id="heading")
         yield SweepTable(self)
         yield PaneHead(palette=self.palette, id="head")
         yield RowDetails(self)
@@ -128,13 +129,13 @@ class SweepScreen(RunActions):
         self.query_one(SweepTable).redraw()
         self.query_one(RowDetails).redraw()
         row = self.row
-        if row is not None and self.sweep is not None:
-            done = sum(result.finished == len(result.runs) > 0 for result in self.results)
-            dim, text = self.palette.style("dim"), self.palette.style("text")
-            facts = [(f"{done} of {len(self.results)}", text), (" rows finished", dim)]
-            if row.published.source:
-                facts = [("published by ", dim), (row.published.source, text), ("   ", dim), *facts]
-            self.query_one(PaneHead).show(f"row {row.row + 1}  {row.name}", facts)
+        if row is None or self.sweep is None:
+            return
+        dim, text = self.palette.style("dim"), self.palette.style("text")
+        heading = sweep_table.heading(self.sweep, self._members, self.results)
+        self.query_one("#heading", PartsLine).show([(heading.removeprefix(f"{self.sweep.name}: "), text)])
+        facts = [("published by ", dim), (row.published.source, text)] if row.published.source else []
+        self.query_one(PaneHead).show(f"row {row.row + 1}  {row.name}", facts)
 
     @property
     def row(self) -> Result | None:
