@@ -12,7 +12,7 @@ from engine.errors import UserError
 def main() -> int:
     """Write the answer, or ``{"error": …}``, to standard output as JSON. Returns the exit code."""
     question = json.load(sys.stdin)
-    module, _, function = ANSWERS[question["ask"]].partition(":")
+    module, _, function = ANSWERS[question.pop("ask")].partition(":")
     try:
         answer = getattr(import_module(module), function)(question)
     except UserError as error:

@@ -6,26 +6,29 @@ class, its logit, a heat map is ReLU(sum_k w_k A_k), enlarged bilinearly to the 
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from engine import atomic, checkpoint, figures
 from engine.analysis import source
+from engine.composition import Tree
 from engine.data.dataset import Dataset
+from engine.data.releases import needs_download
 from engine.errors import UserError
-from engine.loading import WHICH, Trained, load_trained
+from engine.loading import Trained, load_trained
+from engine.options.gradcam import MOST_IMAGES, GradCam, Method
+from engine.validation import sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Method = Literal["gradcam", "gradcam++", "gradcam++-package"]
 
 # From the least to the greatest heat.
 RAMP = ((0x14, 0x10, 0x36), (0x58, 0x18, 0x6E), (0xB4, 0x36, 0x5A), (0xF0, 0x78, 0x28), (0xFC, 0xDC, 0x6E))
@@ -35,7 +38,7 @@ TITLES: dict[Method, str] = {
     "gradcam++": "Grad-CAM++",
     "gradcam++-package": "Grad-CAM++ of the package",
 }
-USUAL_COUNT, MOST_IMAGES = 8, 64
+USUAL_COUNT = 8
 
 
 @dataclass(frozen=True)
@@ -133,29 +136,28 @@ def default_layer(network: nn.Module, layers: dict[str, tuple[int, int, int]]) -
     return maps[-1]
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Explain test images of a finished run.
+def answer(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Explain test images of a finished run; the question has the fields of ``engine.options.gradcam.GradCam``.
 
-    The question: ``run`` (a folder), and optionally ``images`` (indices "3,16", a list of them, a class, or "worst"),
-    ``count``, ``layer``, ``explain`` (a class or "label"), ``method``, ``checkpoint`` (best or last), and ``keep``:
-    write result.json, gradcam.png and gradcam.svg into the run's results. The answer has, for every image, the
-    ``probabilities``, the ``map`` at the layer's own size and, in base64, ``pixels`` and ``overlay`` (H x W x 3 bytes)
-    and ``heat`` (H x W bytes); ``layers`` names what else could be looked at. Raises UserError for what does not fit.
+    The answer has, for every image, the ``probabilities``, the ``map`` at the layer's own size and, in base64,
+    ``pixels`` and ``overlay`` (H x W x 3 bytes) and ``heat`` (H x W bytes); ``layers`` names what else could be looked
+    at. Nothing is downloaded. Raises UserError for a question that is malformed or does not fit the run.
     """
-    method: Method = question.get("method") or "gradcam"
-    if method not in get_args(Method):
-        raise UserError(f'Grad-CAM method: found "{method}"; there are {", ".join(get_args(Method))}')
-    trained, data = _opened(Path(question["run"]), question.get("checkpoint"))
+    try:
+        asked = GradCam.model_validate(question)
+    except ValidationError as error:
+        raise UserError(sentences(error, Tree(dict(question), {(): "question"}), GradCam)[0]) from None
+    trained, data = _opened(Path(asked.run), asked.checkpoint)
     layers = map_layers(trained.network, trained.experiment.data.channels, trained.experiment.data.size)
-    layer = _layer(question.get("layer"), trained, layers)
-    indices = _indices(question.get("images"), question.get("count"), trained, data)
+    layer = _layer(asked.layer, trained, layers)
+    indices = _indices(asked.images, asked.count, trained, data)
     inputs = trained.augmenter(data).normalize(data.test_images[indices])
     labels = data.test_labels[indices]
-    results = explain(trained.network, layer, inputs, _classes(question.get("explain"), labels, data), method)
+    results = explain(trained.network, layer, inputs, _classes(asked.explain, labels, data), asked.method)
     images = [_image(data, index, result) for index, result in zip(indices, results, strict=True)]
     answer = {
         "schema": 1,
-        "method": method,
+        "method": asked.method,
         "checkpoint": trained.which,
         "layer": layer,
         "layers": {name: list(shape) for name, shape in layers.items()},
@@ -164,7 +166,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "images": images,
         "files": [],
     }
-    if question.get("keep"):
+    if asked.keep:
         answer["files"] = _keep(trained, data, indices, results, answer)
     return answer
 
@@ -241,8 +243,6 @@ def _keep(
 
 def _opened(path: Path, which: str | None) -> tuple[Trained, Dataset]:
     """The network and the data of a run, kept between questions as long as the run's checkpoints stay the same."""
-    if which is not None and which not in WHICH:
-        raise UserError(f'checkpoint: found "{which}"; there are best and last')
     entries = checkpoint.read_manifest(path / "ckpt")
     return _open(path, which or "best", tuple(entry.sha256 for entry in entries))
 
@@ -250,6 +250,9 @@ def _opened(path: Path, which: str | None) -> tuple[Trained, Dataset]:
 @lru_cache(maxsize=2)
 def _open(path: Path, which: str, _checkpoints: tuple[str, ...]) -> tuple[Trained, Dataset]:
     trained = load_trained(path, which)
+    if needs_download(trained.experiment.data):
+        name = trained.experiment.data.name
+        raise UserError(f"{name} is not on this disk; say where it is with --data or CIFAR_TUI_DATA")
     return trained, source.trained_data(trained.experiment.data)
 
 
@@ -258,7 +261,7 @@ def _layer(wanted: str | None, trained: Trained, layers: dict[str, tuple[int, in
         return default_layer(trained.network, layers)
     if wanted not in layers:
         top = ", ".join(name for name in layers if "." not in name)
-        raise UserError(f"--layer {wanted}: this network has no maps of that name; there are {top}, and their parts")
+        raise UserError(f"layer {wanted}: this network has no maps of that name; there are {top}, and their parts")
     return wanted
 
 
@@ -276,14 +279,14 @@ def _indices(wanted: str | Sequence[int] | None, count: int | None, trained: Tra
         wanted = _numbers(wanted, data.classes)
     last = len(data.test_labels) - 1
     if not all(0 <= index <= last for index in wanted):
-        raise UserError(f"--images: test images are numbered from 0 to {last}")
+        raise UserError(f"images: test images are numbered from 0 to {last}")
     return list(wanted)[:MOST_IMAGES]
 
 
 def _numbers(text: str, classes: Sequence[str]) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-        raise UserError(f"--images {text}: expected numbers such as 3,16, worst, or a class: {', '.join(classes)}")
+        raise UserError(f"images {text}: expected numbers such as 3,16, worst, or a class: {', '.join(classes)}")
     return [int(part) for part in parts]
 
 
@@ -301,7 +304,7 @@ def _classes(wanted: str | None, labels: Tensor, data: Dataset) -> Tensor | None
     if wanted == "label":
         return labels
     if wanted not in data.classes:
-        raise UserError(f"--explain {wanted}: there is no such class; there are label, {', '.join(data.classes)}")
+        raise UserError(f"class {wanted}: there is none of that name; there are label, {', '.join(data.classes)}")
     return torch.full_like(labels, data.classes.index(wanted))
 
 

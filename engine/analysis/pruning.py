@@ -105,7 +105,7 @@ class Job:
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Prune a finished run at each of ``ratios`` (percent) and write table, networks and figures into results/pruning.
+    """Prune a finished run at each of ``ratios`` (percent): table, networks and figures into results/pruning-ORDER.
 
     Also in the question: ``order`` (None: path where there is one), ``layers`` (a pattern; None: all convolutions),
     ``finetune`` (epochs), ``beside`` (a run whose filters are drawn beside), ``device``. Raises UserError for what does
@@ -132,14 +132,14 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return {**result, "files": [str(file) for file in files]}
 
 
-def load_pruned(run: RunFolder, ratio: float) -> nn.Module:
+def load_pruned(run: RunFolder, ratio: float, order: Order) -> nn.Module:
     """The network that was left at ``ratio`` percent, on the CPU, in evaluation mode; it has no masks any more."""
-    path = run.path / "results" / "pruning" / _file_name(ratio)
+    path = _folder(run, order) / _file_name(ratio)
     try:
         with open(atomic.open_regular(path), "rb") as file:
             weights = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        command = f"cifar-tui --prune {run.id} --ratios {ratio:g}"
+        command = f"cifar-tui --prune {run.id} --order {order} --ratios {ratio:g}"
         raise UserError(f"run {run.id} was not pruned at {ratio:g} %; {command} does it") from None
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from error
@@ -156,7 +156,7 @@ def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, inc
     runtime = replace(device.settle(train, experiment.total_steps), compile=False, graph=False)
     device.apply(runtime)
     trained.network.to(runtime.device)
-    folder = run.path / "results" / "pruning"
+    folder = _folder(run, order)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path is not None:
         inclusion.record(run)
@@ -261,6 +261,10 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
+def _folder(run: RunFolder, order: Order) -> Path:
+    return run.path / "results" / f"pruning-{order}"
+
+
 def _file_name(ratio: float) -> str:
     return f"pruned_{ratio:g}.pt"
 
@@ -273,7 +277,7 @@ def _save(folder: Path, ratio: float, network: nn.Module) -> None:
 
 def _figures(job: Job, result: dict[str, Any], path: inclusion.Path | None, beside: Trained | None) -> list[Path]:
     name = job.trained.run.view().name or job.trained.run.id
-    files = figures.keep(draw_accuracy(result, name), job.folder, "accuracy")
+    files = figures.keep(draw_accuracy(_comparable(job, result), name), job.folder, "accuracy")
     if path is not None:
         files += figures.keep(inclusion.draw(inclusion.to_json(path), name), job.folder, "inclusion")
     key = [key for key, scores in job.scores.items() if scores.dim() == 1][-1:]
@@ -282,20 +286,28 @@ def _figures(job: Job, result: dict[str, Any], path: inclusion.Path | None, besi
     return [*files, job.folder / "result.json"]
 
 
-def draw_accuracy(result: dict[str, Any], title: str) -> "Figure":
-    """Test accuracy against the part that is taken out, before and after finetuning."""
+def _comparable(job: Job, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The result, and that of the other order where the same layers were pruned by it before."""
+    other: Order = "magnitude" if result["order"] == "path" else "path"
+    known = atomic.read_json(_folder(job.trained.run, other) / "result.json")
+    return [result, known] if known and known["layers"] == result["layers"] and known["rows"] else [result]
+
+
+def draw_accuracy(results: Sequence[dict[str, Any]], title: str) -> "Figure":
+    """Test accuracy against the part that is taken out, before and after finetuning, a colour for each order."""
     figure = figures.new_figure(6.4, 4.4)
     axes = figure.add_subplot()
-    rows = result["rows"]
-    ratios = [row["ratio"] for row in rows]
-    look = figures.stroke(0, len(rows))
-    axes.plot(ratios, [row["accuracy"] for row in rows], label=f"pruned by {result['order']}", **look)
-    if result["finetune"]:
-        label = f"and finetuned, {result['finetune']} epochs"
-        values = [row["accuracy"] if row["finetuned"] is None else row["finetuned"] for row in rows]
-        axes.plot(ratios, values, label=label, **figures.stroke(1, len(rows)))
-    if result["sparse"]:
-        axes.axhline(result["sparse"]["accuracy"], color="#808080", linestyle=":", label="W*")
+    for index, result in enumerate(results):
+        rows = result["rows"]
+        ratios = [row["ratio"] for row in rows]
+        look = figures.stroke(index, len(rows))
+        axes.plot(ratios, [row["accuracy"] for row in rows], label=f"pruned by {result['order']}", **look)
+        if result["finetune"]:
+            label = f"by {result['order']}, finetuned for {result['finetune']} epochs"
+            values = [row["accuracy"] if row["finetuned"] is None else row["finetuned"] for row in rows]
+            axes.plot(ratios, values, label=label, **{**look, "linestyle": "--"})
+    if results[0]["sparse"]:
+        axes.axhline(results[0]["sparse"]["accuracy"], color="#808080", linestyle=":", label="W*")
     figures.finish(axes, "Taken out of each layer (%)", "Test accuracy (%)")
     axes.set_title(title)
     return figure

@@ -144,7 +144,7 @@ def test_the_default_layer_is_the_last_before_pooling(architecture: str, layer: 
 
 
 def question(run: RunFolder, **fields: Any) -> dict[str, Any]:
-    return {"ask": "gradcam", "run": str(run.path), **fields}
+    return {"run": str(run.path), **fields}
 
 
 def test_an_answer_holds_what_a_screen_draws(trained_run: TrainedRun) -> None:
@@ -186,13 +186,16 @@ def test_images_by_class_and_a_class_to_explain(trained_run: TrainedRun, small_d
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"layer": "stage9"}, "--layer stage9: this network has no maps of that name; there are stage1"),
+        ({"layer": "stage9"}, "layer stage9: this network has no maps of that name; there are stage1"),
         ({"images": "catt"}, "expected numbers such as 3,16, worst, or a class"),
         ({"images": "99999"}, "test images are numbered from 0 to"),
         ({"images": "worst"}, "was not tested yet"),
-        ({"explain": "unicorn"}, "there is no such class"),
-        ({"method": "saliency"}, "there are gradcam"),
-        ({"checkpoint": "middle"}, "there are best and last"),
+        ({"explain": "unicorn"}, "there is none of that name"),
+        ({"method": "saliency"}, "gradcam"),
+        ({"checkpoint": "middle"}, "best"),
+        ({"colour": 1}, "colour"),
+        ({"count": 1000}, "at most 64"),
+        ({"images": [1.5]}, "images"),
     ],
 )
 def test_what_does_not_fit_is_said(trained_run: TrainedRun, fields: dict[str, Any], sentence: str) -> None:

@@ -99,7 +99,7 @@ def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def ask(preset: Path, **study: str) -> dict[str, Any]:
     changes = [(f"study.{key}", value) for key, value in {"every": "3", **study}.items()]
     runs = str(preset.parent / "runs")
-    return bn_study.answer({"ask": "bn_study", "preset": str(preset), "runs": runs, "set": [], "study": changes})
+    return bn_study.answer({"preset": str(preset), "runs": runs, "set": [], "study": changes})
 
 
 def test_along_the_gradient_both_networks_are_probed_on_one_path(on_small_data: Path) -> None:

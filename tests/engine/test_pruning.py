@@ -165,7 +165,7 @@ def test_w_star_is_w_where_gamma_is_not_zero() -> None:
 
 def question(run: RunFolder, **fields: Any) -> dict[str, Any]:
     usual = {"order": None, "ratios": [0.0, 50.0], "layers": None, "finetune": 0, "beside": None, "device": "cpu"}
-    return {"ask": "prune", "run": str(run.path), **usual, **fields}
+    return {"run": str(run.path), **usual, **fields}
 
 
 def test_pruning_a_run_writes_table_figures_and_smaller_networks(trained_run: TrainedRun, small_data: Any) -> None:
@@ -179,9 +179,9 @@ def test_pruning_a_run_writes_table_figures_and_smaller_networks(trained_run: Tr
     assert half["macs"] < whole["macs"]
     assert 0 <= half["finetuned"] <= 100
     assert answer["sparse"]["weights"]["stage1.0.weight"] == 8 * 3 * 9
-    names = {path.name for path in (run.path / "results" / "pruning").iterdir()}
+    names = {path.name for path in (run.path / "results" / "pruning-path").iterdir()}
     assert {"result.json", "pruned_0.pt", "pruned_50.pt", "accuracy.png", "inclusion.svg", "filters.png"} <= names
-    network = pruning.load_pruned(run, 50)
+    network = pruning.load_pruned(run, 50, "path")
     inputs = load_trained(run.path, "last").augmenter(small_data).normalize(small_data.test_images)
     found = 100 * (network(inputs).argmax(1) == small_data.test_labels).float().mean()
     assert found == pytest.approx(half["finetuned"], abs=1e-4)
@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_said(trained_run: TrainedRun, fields: dict[str, An
 
 def test_a_network_that_was_not_pruned_cannot_be_loaded(trained_run: TrainedRun) -> None:
     with pytest.raises(UserError, match="was not pruned at 30 %; cifar-tui --prune"):
-        pruning.load_pruned(trained_run(), 30)
+        pruning.load_pruned(trained_run(), 30, "magnitude")
 
 
 def test_filter_tiles_are_filters_down_and_channels_across() -> None:
