@@ -88,7 +88,8 @@ class Checkpointer:
 
     def _note(self, save: "Future[None]") -> None:
         error = save.exception()
-        self.problem = "" if error is None else f"checkpoint not written: {error}"
+        why = getattr(error, "strerror", None) or error
+        self.problem = "" if error is None else f"checkpoint not written: {why}"
 
     def close(self) -> None:
         """Wait for the last save and end the thread."""

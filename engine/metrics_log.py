@@ -66,6 +66,11 @@ class MetricsWriter:
                 raise
             self.problem = self._describe(error)
 
+    def shrink(self, room: int) -> None:
+        """Give up the oldest waiting records, those of steps first, until the rest takes at most `room` bytes."""
+        while self._waiting_bytes > room:
+            self._drop_oldest()
+
     def close(self) -> None:
         self.sync()
         os.close(self._fd)

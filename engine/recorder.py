@@ -12,6 +12,7 @@ from collections import deque
 from types import FrameType
 from typing import Any
 
+from engine.attempts import RESERVE_BYTES, free_reserve
 from engine.errors import UserError
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 
@@ -105,6 +106,10 @@ class Recorder:
         self.record("end", state=state, reason=reason, step=self._fields.get("step", 0))
         with self._lock:
             self._metrics.sync()
+            if self._metrics.problem:  # half of the reserve for what still waits, half for the state and the verdict
+                free_reserve(self._run.path)
+                self._metrics.shrink(RESERVE_BYTES // 2)
+                self._metrics.sync()
         last = {"state": state, "reason": reason, "ended": round(time.time(), 3), "eta_s": None}
         self.write_summary(**{**fields, **last})
 

@@ -36,7 +36,7 @@ def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | N
         if recorder is None or not atomic.out_of_room(error):
             raise
         # The figures are in the log and the summary; a full disk is no reason to call a trained run a failure.
-        print(f"results/test was not written: {error.strerror}; write it with: cifar-tui --evaluate {run.id}", flush=True)
+        print(f"results/test not written: {error.strerror}; write it with: cifar-tui --evaluate {run.id}", flush=True)
     return {"test": {which: result["accuracy"] for which, result in accounts.items()}}
 
 

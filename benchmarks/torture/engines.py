@@ -29,7 +29,7 @@ data: {name: shapes, validation: 200, train_limit: 400}
 train: {epochs: EPOCHS, batch_size: 20, seed: 5, threads: 1, log_every: 2, checkpoint_every: 0, ema: {decay: 0.9},
         device: cpu, precision: fp32}
 """
-CLOCK = ("t", "images_s", "epoch_s", "eval_s")
+CLOCK = ("t", "images_s", "epoch_s", "eval_s", "reason")  # the reason tells of a disk that was full
 
 
 @cache

@@ -307,6 +307,7 @@ def write_in_place(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+@pytest.mark.mutant
 def test_writing_in_place_would_lose_the_old_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full_after_a_part(monkeypatch, errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
@@ -314,12 +315,14 @@ def test_writing_in_place_would_lose_the_old_file(target: Path, monkeypatch: pyt
     assert target.read_bytes() == b"ne"
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("protection", ["_sync", "sync_folder"])
 def test_a_flush_left_out_is_noticed(target: Path, monkeypatch: pytest.MonkeyPatch, protection: str) -> None:
     monkeypatch.setattr(atomic, protection, lambda _: None)
     assert calls_of_write(monkeypatch, target) != ["write", "fsync", "replace", "fsync folder"]
 
 
+@pytest.mark.mutant
 def test_without_nofollow_a_link_would_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tmp_path / "summary.json"
     link.symlink_to(__file__)
@@ -327,6 +330,7 @@ def test_without_nofollow_a_link_would_be_read(tmp_path: Path, monkeypatch: pyte
     os.close(open_regular(link))
 
 
+@pytest.mark.mutant
 def test_without_nonblock_a_fifo_would_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(*_: Any) -> None:
         raise TimeoutError

@@ -45,6 +45,7 @@ def test_a_full_disk_costs_lines_and_says_so(tmp_path: Path, monkeypatch: pytest
     assert said.endswith("kept \\udc80\n")
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize(("guarded", "code"), [(True, 0), (False, 1)])
 def test_mutant_a_plain_print_ends_the_process(tmp_path: Path, guarded: bool, code: int) -> None:
     script = PRINTER if guarded else PRINTER.replace("output.install()", "")

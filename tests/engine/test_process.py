@@ -293,6 +293,7 @@ def test_a_second_lock_of_the_process_shares_and_does_not_drop_the_first(path: P
     second.release()
 
 
+@pytest.mark.mutant
 def test_a_second_descriptor_would_drop_the_lock(path: Path) -> None:
     """Why the descriptor is shared: the mutant opens the file once more and closes it."""
     lock = Lock(path)

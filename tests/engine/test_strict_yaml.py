@@ -181,11 +181,13 @@ def plain_safe_load(text: bytes | str) -> Any:
 SURVIVORS = ["duplicate key", "anchor", "merge key", "5,000 digits of a float", "too many values", "duplicate key deep"]
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("case", SURVIVORS)
 def test_pyyaml_alone_accepts_what_is_refused_here(case: str) -> None:
     plain_safe_load(REFUSED[case][0])
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("written", ["1e-3", "no", "010", "1:30", "2026-01-31", "1_000"])
 def test_pyyaml_alone_misreads_what_is_right_here(written: str) -> None:
     assert plain_safe_load(f"a: {written}")["a"] != SCALARS[written]
@@ -194,6 +196,7 @@ def test_pyyaml_alone_misreads_what_is_right_here(written: str) -> None:
 ALLOWED_WITHOUT = {"MAX_DEPTH": "[" * 70 + "]" * 70, "MAX_NODES": "[" + "1," * 20_001 + "]", "MAX_BYTES": "#" * 70_000}
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("bound", ALLOWED_WITHOUT)
 def test_each_bound_is_what_refuses(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = ALLOWED_WITHOUT[bound]
@@ -204,6 +207,7 @@ def test_each_bound_is_what_refuses(bound: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+@pytest.mark.mutant
 def test_without_this_module_brackets_kill_the_process() -> None:
     load = "import yaml; yaml.load('[' * 100_000, Loader=getattr(yaml, 'CSafeLoader', yaml.SafeLoader))"
     assert subprocess.run([sys.executable, "-c", load], capture_output=True).returncode != 0

@@ -172,6 +172,7 @@ def test_a_run_is_begun_once(run: RunFolder) -> None:
     assert "--resume" in said
 
 
+@pytest.mark.mutant
 def test_without_the_engines_byte_a_second_engine_would_get_in(run: RunFolder) -> None:
     """What the test above would not notice if the byte were not looked at."""
     assert run.lock.acquire(supervisor.ENGINE_BYTE)
@@ -183,6 +184,7 @@ def test_without_the_engines_byte_a_second_engine_would_get_in(run: RunFolder) -
     assert (shim.returncode, exit_of(run)["code"]) == (0, 0)
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize(("protection", "escapes"), [("", False), ("supervisor._adopt_orphans = lambda: None", True)])
 def test_only_a_subreaper_catches_orphans_in_sessions_of_their_own(
     run: RunFolder, protection: str, escapes: bool, until: Until

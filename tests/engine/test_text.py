@@ -134,6 +134,7 @@ def test_the_cost_of_a_hostile_text_grows_with_its_length_only(monkeypatch: pyte
 MUTANTS = {"escape sequences": "_ESCAPE_SEQUENCE", "line breaks": "_LINE_BREAK", "invisible": "_INVISIBLE"}
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("protection", MUTANTS.values(), ids=MUTANTS)
 def test_the_payloads_notice_a_missing_protection(protection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, protection, re.compile("(?!)"))
@@ -141,6 +142,7 @@ def test_the_payloads_notice_a_missing_protection(protection: str, monkeypatch: 
     assert any(clean(payload) != expected for payload, expected in payloads.values())
 
 
+@pytest.mark.mutant
 def test_the_payloads_notice_missing_control_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "_ASCII_CONTROLS", {})
     monkeypatch.setattr(text, "_visible", str)

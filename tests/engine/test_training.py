@@ -141,6 +141,7 @@ def test_a_resume_ends_with_the_same_weights_and_records(stop_at: int, data: Dat
     assert {**unbroken.best, "weights": None} == {**continued.best, "weights": None}
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("item", ["model", "optimizer", "schedule", "ema", "rng", "position", "step", "epoch_index"])
 def test_each_saved_item_is_needed_for_an_exact_resume(item: str, data: Dataset, tmp_path: Path) -> None:
     unbroken, _ = whole_run(experiment(), data, tmp_path / "unbroken")
