@@ -1,6 +1,7 @@
 """All that a run trains with, assembled from its experiment, and all that a resume must put back."""
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -82,11 +83,13 @@ class Training:
         self.device = torch.device(runtime.device)
         self.data = data.to(self.device)
         self.classes = len(data.classes)
+        random.seed(experiment.train.seed)
         torch.manual_seed(experiment.train.seed)
         options = experiment.data
         self.augment: Augmenter = experiment.augmentation.resolve_builder()(
             experiment.augmentation, options.size, options.channels, self.classes, data.train_images
         ).to(self.device)
+        self.batch_of = torch.compile(self.augment.__call__) if runtime.compile else self.augment.__call__
         self.model = self._build_model(experiment.architecture)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if runtime.compile else self.model
         self.optimizer = experiment.optimizer.resolve_builder()(
@@ -207,7 +210,7 @@ class Training:
 
     def advance(self, index: Tensor, plan: EpochPlan, step: Tensor | int) -> None:
         """The device's share of one step on the images at ``index`` (n,): all of it can be captured in a graph."""
-        images, targets = self.augment(self.data.train_images, self.data.train_labels, index, plan)
+        images, targets = self.batch_of(self.data.train_images, self.data.train_labels, index, plan)
         images = images.contiguous(memory_format=self.runtime.memory_format)
         if self.selection:
             kept = self.selection.choose(images, targets, int(step))
