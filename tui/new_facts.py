@@ -259,7 +259,7 @@ def _rate(value: float) -> str:
     if 0.001 <= value < 100:
         digits = f"{value:.2f}" if value >= 0.01 and round(value, 2) == round(value, 4) else f"{value:.3g}"
         return digits
-    return format.learning_rate(value)
+    return format.decay(value)
 
 
 def _epoch(value: float) -> str:

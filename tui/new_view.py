@@ -497,7 +497,9 @@ def _draw_rate(grid: Grid, area: Area, shown: Shown, size: SizeClass, palette: P
         drawn = render(shown.plot, area.width, area.height - 1 - below, palette)
         _copy(drawn, grid, area.top + 1, area.left)
     if below:
-        remark = line.cut([(shown.plot_remark, palette.style("dim"))], area.width)
+        said = shown.plot_remark
+        said = said if cell_len(said) <= area.width else said.replace("after epoch", "after")
+        remark = line.cut([(said, palette.style("dim"))], area.width)
         grid.write_parts(area.bottom - 1, area.left, remark)
 
 

@@ -250,6 +250,7 @@ async def test_the_wide_list_of_experiments_prefills_as_one_moves(app: CifarApp)
 async def test_it_begins_from_a_run(app: CifarApp, make_run: Callable[..., runs.RunFolder]) -> None:
     config = experiments.load("best_5m", [("train.epochs", "17"), ("name", "best_5m-s6953")]).to_yaml()
     run = make_run(config=config)
+    app.services.runs.root = run.path.parent
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await open_new(pilot, run.id)
         assert texts(screen)["epochs"] == "17"

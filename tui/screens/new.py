@@ -14,7 +14,7 @@ from textual.message import Message
 
 from engine import presets
 from engine.errors import UserError
-from engine.runs import RunFolder
+from engine.runs import RunFolder, RunView
 from tui import glyphs, keys, new_view
 from tui.dialogs import Choice as ChoiceOverlay
 from tui.dialogs import Field as FormField
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     # These import pydantic, which takes long: they are loaded in a thread while the empty screen is up.
     from engine.counts_cache import Counts
     from engine.experiment import Experiment
+    from tui.new_facts import Estimate
     from tui.new_form import Catalogue, Choice, Draft, Form, Image
     from tui.new_launch import Launched
+    from tui.plot.model import Plot
 
 COUNTS, SURVEY, ACTIVATIONS, SAMPLES = "new counts", "new survey", "new activations", "new samples"
 DRAWS = 5
@@ -107,6 +109,8 @@ class NewScreen(BaseScreen):
         self._draft: Draft | None = None
         self._own: dict[str, Choice] = {}
         self._experiment: Experiment | None = None
+        self._guess: tuple[tuple[Any, ...], Estimate | None] | None = None
+        self._rate: tuple[Experiment, Palette, Plot, str] | None = None
         self._good_texts: Mapping[str, str] = {}
         self._early: list[events.Key] = []
         self._focus = "architecture"
@@ -329,9 +333,9 @@ class NewScreen(BaseScreen):
         counts = self._counts.get(self._counts_key("fp32"))
         activations = self._counts.get(self._counts_key("bf16")) if self._precision() == "bf16" else counts
         size = self.size_class
-        device = self._device()
-        guess = new_facts.estimate(experiment, counts, self._past(), device) if experiment else None
+        guess = self._estimate(counts)
         refused = self._refused.get(self._counts_key("fp32"), "")
+        plot, remark = self._schedule()
         samples = self._samples[1] if self._samples and self._samples[0] == self._samples_key() else None
         return Shown(
             lists={kind: self._list(kind) for kind in LISTS},
@@ -357,8 +361,8 @@ class NewScreen(BaseScreen):
             counts=counts,
             samples=samples,
             samples_remark=self._samples_remark,
-            plot=new_facts.schedule_plot(experiment, self.palette) if experiment else None,
-            plot_remark=new_facts.schedule_remark(experiment),
+            plot=plot,
+            plot_remark=remark,
             summary=new_facts.summary(experiment),
             experiments=[(preset.name, preset.about) for preset in self._catalogue.experiments],
             experiment=self._at_experiment,
@@ -367,7 +371,30 @@ class NewScreen(BaseScreen):
             busy=self._busy(),
         )
 
-    def _past(self) -> Sequence[Any]:
+    def _schedule(self) -> "tuple[Plot | None, str]":
+        """The learning rate as a plot and in words, worked out once for an experiment."""
+        from tui import new_facts
+
+        if self._experiment is None:
+            return None, ""
+        if self._rate is None or self._rate[:2] != (self._experiment, self.palette):
+            plot = new_facts.schedule_plot(self._experiment, self.palette)
+            self._rate = (self._experiment, self.palette, plot, new_facts.schedule_remark(self._experiment))
+        return self._rate[2:]
+
+    def _estimate(self, counts: "Counts | None") -> "Estimate | None":
+        """How long an epoch takes, worked out anew when the experiment, its counts or the runs are others."""
+        from tui import new_facts
+
+        experiment, past = self._experiment, self._past()
+        if experiment is None:
+            return None
+        basis = (experiment, counts, past, self._device())
+        if self._guess is None or any(old is not new for old, new in zip(self._guess[0], basis, strict=True)):
+            self._guess = (basis, new_facts.estimate(*basis))
+        return self._guess[1]
+
+    def _past(self) -> Sequence[RunView]:
         return self.app.services.listing.runs
 
     def _device(self) -> str:
@@ -780,15 +807,14 @@ class NewScreen(BaseScreen):
 class SamplesOverlay(Overlay[None]):
     """The augmented samples over the screen, where it has no room for them."""
 
-    title_text = "Augmented"
-    hint = "space draw   i image   esc close"
+    hint = "esc close"
 
     def __init__(self, screen: NewScreen) -> None:
         super().__init__()
         self._new = screen
 
     def wanted_size(self) -> tuple[int, int]:
-        return 3 * (new_view.SMALL_SIDE + 1) + 3, new_view.SMALL_SIDE // 2 + 4
+        return 3 * (new_view.SMALL_SIDE + 1) + 3, new_view.SMALL_SIDE // 2 + 3
 
     def draw(self, grid: Grid, palette: Palette) -> None:
         area = new_view.Area(1, 3, grid.width - 6, grid.height - 2)
