@@ -138,7 +138,8 @@ def _draw_matrix(grid: Grid, board: Board, parted: Shape, palette: Palette) -> N
     foot = top + 2 + parted.rows + (1 if grid.height >= 30 else 0)
     line_ = Grid(end + 1, 1)
     line.lay_out(line_, 0, [("row true, column answer", palette.style("dim"))], _sentence(board, palette))
-    grid.cells[foot][: end + 1] = line_.cells[0]
+    if foot < grid.height:
+        grid.cells[foot][: end + 1] = line_.cells[0]
 
 
 def _scrolled(board: Board, parted: Shape) -> tuple[int, int]:

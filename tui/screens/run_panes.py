@@ -89,7 +89,7 @@ class PlotBoard(GridView):
 def _copy(source: Grid, target: Grid, place: Place) -> None:
     for row, cells in enumerate(source.cells):
         if place.row + row < target.height:
-            width = min(len(cells), target.width - place.column)
+            width = max(min(len(cells), target.width - place.column), 0)
             target.cells[place.row + row][place.column : place.column + width] = cells[:width]
 
 
