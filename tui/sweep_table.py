@@ -34,6 +34,15 @@ COLUMNS = (
     Column("time", right=True, drop=1),
 )
 
+_PUBLISHED = (
+    "published %",
+    "difference",
+    "val published",
+    "train published",
+    "params published",
+    "epochs published",
+)
+
 # Heads of the CSV table and keys of the JSON one.
 FIELDS = (
     "row",
@@ -61,6 +70,17 @@ FIELDS = (
     "notes",
     "runs",
 )
+
+
+def table(results: Sequence[Result]) -> tuple[list[Column], list[list[str]]]:
+    """The columns with the cells of every row. What nobody published has no column."""
+    rows = [cells(result) for result in results]
+    kept = [
+        index
+        for index, column in enumerate(COLUMNS)
+        if column.head not in _PUBLISHED or any(row[index] != format.unknown() for row in rows)
+    ]
+    return [COLUMNS[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def cells(result: Result) -> list[str]:
@@ -134,7 +154,8 @@ def files(sweep: Sweep, members: Sequence[Member], results: Sequence[Result]) ->
 
 def markdown(sweep: Sweep, members: Sequence[Member], results: Sequence[Result]) -> str:
     """The table with its notes as a page."""
-    aligned = ["--:" if column.right else "---" for column in COLUMNS]
+    columns, rows = table(results)
+    aligned = ["--:" if column.right else "---" for column in columns]
     lines = [
         f"# {_plain(sweep.name)}",
         "",
@@ -142,9 +163,9 @@ def markdown(sweep: Sweep, members: Sequence[Member], results: Sequence[Result])
         *([_plain(sweep.notes), ""] if sweep.notes else []),
         f"{_plain(heading(sweep, members, results))}.",
         "",
-        _line([column.head for column in COLUMNS]),
+        _line([column.head for column in columns]),
         _line(aligned),
-        *(_line([_plain(cell) for cell in cells(result)]) for result in results),
+        *(_line([_plain(cell) for cell in row]) for row in rows),
         "",
         *(f"- {_plain(result.name)}: {_plain(result.notes)}" for result in results if result.notes),
     ]

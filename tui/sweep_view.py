@@ -10,7 +10,7 @@ from tui.dialogs import wrap
 from tui.grid import Grid
 from tui.line import MARGIN
 from tui.run_table import select_row
-from tui.sweep_table import COLUMNS, cells
+from tui.sweep_table import table
 from tui.table import GAP, fit
 from tui.theme import Palette
 
@@ -19,10 +19,12 @@ _OURS = ("row", "test %", "difference")
 
 def draw_table(grid: Grid, results: Sequence[Result], cursor: int, top: int, palette: Palette) -> None:
     """Heads, then the rows from ``top`` on; whole columns are left out where there is no room."""
-    kept, lines = fit(COLUMNS, [cells(result) for result in results], grid.width - 2 * MARGIN)
-    _draw_line(grid, 0, lines[0], kept, [palette.style("dim")] * len(COLUMNS))
+    columns, rows = table(results)
+    kept, lines = fit(columns, rows, grid.width - 2 * MARGIN)
+    _draw_line(grid, 0, lines[0], kept, [palette.style("dim")] * len(columns))
     for row, index in enumerate(range(top, min(top + grid.height - 1, len(results))), start=1):
-        _draw_line(grid, row, lines[index + 1], kept, _styles(results[index], palette))
+        styles = [_style(column.head, results[index], palette) for column in columns]
+        _draw_line(grid, row, lines[index + 1], kept, styles)
         if index == cursor:
             select_row(grid, row, palette)
 
@@ -33,13 +35,11 @@ def _draw_line(grid: Grid, row: int, line: Sequence[str], kept: Sequence[int], s
         column = grid.write(row, column, line[index], styles[index]) + len(GAP)
 
 
-def _styles(result: Result, palette: Palette) -> list[Style]:
+def _style(head: str, result: Result, palette: Palette) -> Style:
     """Our figures bright, published ones dim; a state that a single run is in has its colour."""
-    run = result.runs[0] if len(result.runs) == 1 else None
-    styles = [palette.style("text" if column.head in _OURS else "dim") for column in COLUMNS]
-    states = [column.head for column in COLUMNS].index("state")
-    styles[states] = palette.state(run.state) if run else palette.style("dim")
-    return styles
+    if head == "state" and len(result.runs) == 1 and result.runs[0] is not None:
+        return palette.state(result.runs[0].state)
+    return palette.style("text" if head in _OURS else "dim")
 
 
 def draw_details(grid: Grid, result: Result, palette: Palette) -> None:

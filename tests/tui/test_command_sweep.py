@@ -249,9 +249,9 @@ def test_the_tables_as_files(world: World) -> None:
     page = (folder / "table.md").read_text()
     assert page.startswith("# trial\n\nTwo rates and one of them twice\n\nOn drawn shapes.\n\n")
     assert (
-        "| fast | ✓ finished | 90.00 | 92.00 | +2.00 | – | 88.00 | – | 99.00 "
-        "| 70.0 k | 70.6 k | 6.0 M | – | 3 | 1 m 01 s |" in page
+        "| fast | ✓ finished | 90.00 | 92.00 | +2.00 | 88.00 | 99.00 | 70.0 k | 70.6 k | 6.0 M | 3 | 1 m 01 s |" in page
     )
+    assert "val published" not in page
     assert r"- fast: Read off a figure \| roughly." in page
     rows = list(csv.DictReader(io.StringIO((folder / "table.csv").read_text())))
     assert [row["name"] for row in rows] == ["fast", "slow", "'=again"]

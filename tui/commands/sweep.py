@@ -175,7 +175,7 @@ def _report(campaign: Campaign, files: Mapping[str, Path], *, as_json: bool) -> 
         print(to_line({"kind": "table", "sweep": campaign.sweep.name, "rows": rows, "files": paths}))
         return
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    table = render(sweep_table.COLUMNS, [sweep_table.cells(result) for result in results], room)
+    table = render(*sweep_table.table(results), room)
     notes = [f"{result.name}: {result.notes}" for result in results if result.notes]
     heading = sweep_table.heading(campaign.sweep, campaign.members, results)
     print("", heading, *table, *(["", *notes] if notes else []), "", *paths, sep="\n")
