@@ -5,6 +5,7 @@ Figures are made without pyplot, so that no state is shared between two of them.
 
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,12 +193,17 @@ def test_result(run: RunFolder, checkpoint: str | None) -> tuple[dict[str, Any],
     return result, which
 
 
+def require() -> None:
+    """Raises UserError when matplotlib is not installed: better before an hour of computing than after."""
+    if find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib, which is not installed: pip install 'cifar-tui[figures]'")
+
+
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of so many inches. Raises UserError when matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("figures need matplotlib, which is not installed: pip install 'cifar-tui[figures]'") from None
+    require()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -63,6 +63,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     Returns, and writes as result.json beside the figures, the curves of both networks and their medians. Raises
     UserError when the preset is no VGG, KeyboardInterrupt once everything is saved.
     """
+    figures.require()
     study = read_study([_override(pair) for pair in question["study"]])
     base = experiment.load(question["preset"], [_override(pair) for pair in question["set"]])
     folder = Path(question["runs"]) / "studies" / f"bn_study-{_hash(base, study)}"
@@ -172,6 +173,7 @@ def _train(
                     save()
                 if stop.is_set():
                     checkpointer.close()
+                    source.say(f"{member.label}: saved at step {training.step}; the same command goes on from there")
                     raise KeyboardInterrupt
             means = training.meters.read()[1]
             training.end_epoch({"train_loss": means.loss, "train_accuracy": means.accuracy}, None)

@@ -147,6 +147,8 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
         asked = GradCam.model_validate(question)
     except ValidationError as error:
         raise UserError(sentences(error, Tree(dict(question), {(): "question"}), GradCam)[0]) from None
+    if asked.keep:
+        figures.require()
     trained, data = _opened(Path(asked.run), asked.checkpoint)
     layers = map_layers(trained.network, trained.experiment.data.channels, trained.experiment.data.size)
     layer = _layer(asked.layer, trained, layers)

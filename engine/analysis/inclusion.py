@@ -9,11 +9,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine import atomic, checkpoint, figures
 from engine.errors import UserError
 from engine.experiment import loads
+from engine.loading import load_trained
 from engine.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def read(run: RunFolder) -> Path:
 def sparse_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """W* = W where Gamma is not 0, and 0 elsewhere; weights without a Gamma as they are."""
     return {name: w * path.support[name] if name in path.support else w for name, w in weights.items()}
+
+
+def load_sparse(run: RunFolder) -> nn.Module:
+    """The last network of a run with W* for its weights, on the CPU, in evaluation mode."""
+    network = load_trained(run.path, "last").network
+    network.load_state_dict(sparse_weights(network.state_dict(), read(run)))
+    return network
 
 
 def counts(entered: Tensor, epochs: int) -> list[int]:

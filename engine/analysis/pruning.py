@@ -111,6 +111,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     ``finetune`` (epochs), ``beside`` (a run whose filters are drawn beside), ``device``. Raises UserError for what does
     not fit the run.
     """
+    figures.require()
     run = RunFolder(Path(question["run"]))
     job, order, path = _prepared(run, question)
     result: dict[str, Any] = {
@@ -209,7 +210,7 @@ def _prune(job: Job, ratio: float) -> dict[str, Any]:
     silence(network, masks, job.norm_after)
     pruned = _test(job, network)
     finetuned = None
-    if job.finetune and ratio:
+    if job.finetune:
         network = _finetuned(job, network, masks)
         finetuned = _test(job, network)
     small = compact.shrink(network)
@@ -303,9 +304,8 @@ def draw_accuracy(results: Sequence[dict[str, Any]], title: str) -> "Figure":
         look = figures.stroke(index, len(rows))
         axes.plot(ratios, [row["accuracy"] for row in rows], label=f"pruned by {result['order']}", **look)
         if result["finetune"]:
-            label = f"by {result['order']}, finetuned for {result['finetune']} epochs"
-            values = [row["accuracy"] if row["finetuned"] is None else row["finetuned"] for row in rows]
-            axes.plot(ratios, values, label=label, **{**look, "linestyle": "--"})
+            label = f"by {result['order']}, then finetuned ({result['finetune']} ep)"
+            axes.plot(ratios, [row["finetuned"] for row in rows], label=label, **{**look, "linestyle": "--"})
     if results[0]["sparse"]:
         axes.axhline(results[0]["sparse"]["accuracy"], color="#808080", linestyle=":", label="W*")
     figures.finish(axes, "Taken out of each layer (%)", "Test accuracy (%)")

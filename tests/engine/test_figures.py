@@ -118,6 +118,12 @@ def test_a_run_without_an_epoch_has_no_course(make_run: MakeRun) -> None:
         figures.process(make_run())
 
 
+def test_without_matplotlib_a_sentence_says_what_to_install(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'cifar-tui\[figures\]'"):
+        figures.process(make_run(records=epochs(1)))
+
+
 def test_several_runs_need_a_file(make_run: MakeRun) -> None:
     paths = [str(make_run(name, records=epochs(1)).path) for name in "ab"]
     with pytest.raises(UserError, match="--output"):

@@ -163,6 +163,15 @@ def test_w_star_is_w_where_gamma_is_not_zero() -> None:
     assert sparse["b"] is weights["b"]
 
 
+def test_the_sparse_model_of_a_run(trained_run: TrainedRun) -> None:
+    run = trained_run(DESSILBI)
+    path = inclusion.read(run)
+    sparse, dense = inclusion.load_sparse(run).state_dict(), load_trained(run.path, "last").network.state_dict()
+    for name, support in path.support.items():
+        assert torch.equal(sparse[name], dense[name] * support)
+    assert torch.equal(sparse["head.0.bias"], dense["head.0.bias"])
+
+
 def question(run: RunFolder, **fields: Any) -> dict[str, Any]:
     usual = {"order": None, "ratios": [0.0, 50.0], "layers": None, "finetune": 0, "beside": None, "device": "cpu"}
     return {"run": str(run.path), **usual, **fields}
@@ -173,7 +182,7 @@ def test_pruning_a_run_writes_table_figures_and_smaller_networks(trained_run: Tr
     answer = pruning.answer(question(run, finetune=1))
     whole, half = answer["rows"]
     assert answer["order"] == "path"
-    assert (whole["filters"], whole["kept"], whole["finetuned"]) == (20, 20, None)
+    assert (whole["filters"], whole["kept"]) == (20, 20)
     assert half["kept"] == 10
     assert half["parameters"] < whole["parameters"]
     assert half["macs"] < whole["macs"]

@@ -3,6 +3,7 @@
 An engine process answers them; its progress goes to standard error, the answer's summary and files to standard output.
 """
 
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -31,7 +32,7 @@ def figure(args: Namespace) -> int:
         "checkpoint": args.checkpoint,
         "output": output,
     }
-    return _show(args, analysis.ask(question), [])
+    return _show(args, _answer(question), [])
 
 
 def gradcam(args: Namespace) -> int:
@@ -48,7 +49,7 @@ def gradcam(args: Namespace) -> int:
         "checkpoint": args.checkpoint,
         "keep": True,
     }
-    answer = analysis.ask(question)
+    answer = _answer(question)
     columns = (
         Column("image", right=True),
         Column("truth"),
@@ -84,7 +85,7 @@ def prune(args: Namespace) -> int:
         "beside": _settled(args, args.beside) if args.beside else None,
         "device": args.device,
     }
-    answer = analysis.ask(question)
+    answer = _answer(question)
     return _show(args, answer, [f"pruned by {answer['order']}", "", *_pruning_table(answer["rows"])])
 
 
@@ -114,7 +115,7 @@ def bn_study(args: Namespace) -> int:
         "set": [change for change in changes if not change[0].startswith(STUDY_KEY)],
         "study": [change for change in changes if change[0].startswith(STUDY_KEY)],
     }
-    answer = analysis.ask(question)
+    answer = _answer(question)
     columns = (
         Column("network"),
         Column("loss", right=True),
@@ -129,6 +130,14 @@ def bn_study(args: Namespace) -> int:
 def _range(row: dict[str, Any], name: str) -> str:
     found = row[name] if isinstance(row[name], list) else [row[name]]
     return " to ".join(format.unknown() if value is None else f"{value:.3g}" for value in found)
+
+
+def _answer(question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return analysis.ask(question)
+    except RuntimeError as error:  # its traceback is on standard error already
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _show(args: Namespace, answer: dict[str, Any], lines: list[str]) -> int:
