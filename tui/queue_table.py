@@ -205,12 +205,12 @@ class _Pen:
         wide, width = self.grid.width >= _WITH_MEMORY, self.grid.width
         self.grid.write(row, 1, slot.label, text)
         if slot.utilisation is not None:
-            self.right(row, 17, format.percent(slot.utilisation), text)
+            self.right(row, 14, format.percent(slot.utilisation), text)
         if wide and slot.memory is not None:
-            self.right(row, 26, format.memory(slot.memory), dim)
+            self.right(row, 24, format.memory(slot.memory), dim)
         if wide and slot.celsius is not None:
-            self.right(row, 33, format.temperature(slot.celsius), dim)
-        start = (self.at.architecture or 35) if wide else 20
+            self.right(row, 31, format.temperature(slot.celsius), dim)
+        start = (self.at.architecture or 33) if wide else 16
         if slot.run is None:
             words = "takes no runs" if slot.closed else "free"
             self.grid.write(row, start, words, dim)

@@ -164,6 +164,7 @@ class QueueScreen(RunActions):
         self._keep_cursor()
         self._show_status(self._figures)
         self._show_board(self._figures)
+        self.show_footer()
 
     def _runs(self, pane: str) -> list[RunView | None]:
         """The run of each row of a pane; None for a slot that is free."""
@@ -263,7 +264,6 @@ class QueueScreen(RunActions):
         """Draw at once what a key has changed."""
         with self.app.batch_update(), self.guarded():
             self.tick()
-            self.show_footer()
 
     def action_cursor_down(self) -> None:
         self._move_cursor(1)
@@ -327,6 +327,17 @@ class QueueScreen(RunActions):
 
         self.in_thread(work, done)
 
+    def _expect(self, view: QueueView | None) -> None:
+        """Show at once what a change will make of the queue; the next look confirms it."""
+        if self._poller and view:
+            self._poller.view = view
+            self._show()
+
+    def _with_held(self, waiting: Waiting, held: bool) -> QueueView | None:
+        view = self._view
+        changed = replace(waiting, held=held)
+        return view and replace(view, waiting=tuple(changed if one is waiting else one for one in view.waiting))
+
     def action_move_down(self) -> None:
         self._move_run(1)
 
@@ -335,7 +346,7 @@ class QueueScreen(RunActions):
 
     def _move_run(self, by: int) -> None:
         waiting = self._waiting()
-        if waiting is None or self._poller is None or self._view is None:
+        if waiting is None or self._view is None:
             self._nothing("move", "does not wait")
             return
         root, run_id = self.app.root, waiting.run.id
@@ -344,8 +355,7 @@ class QueueScreen(RunActions):
         if not 0 <= at + by < len(order):
             return
         order.insert(at + by, order.pop(at))
-        self._poller.view = replace(self._view, waiting=tuple(order))  # shown at once; the next look confirms it
-        self._show()
+        self._expect(replace(self._view, waiting=tuple(order)))
         self._change(lambda: queue.move(root, run_id, by))
 
     def action_hold(self) -> None:
@@ -354,6 +364,7 @@ class QueueScreen(RunActions):
             self._nothing("hold", "does not wait")
             return
         root, run = self.app.root, waiting.run
+        self._expect(self._with_held(waiting, not waiting.held))
         if waiting.held:
             self._change(lambda: queue.release(root, run.id), f"{called(run)} may start again")
         else:
@@ -376,7 +387,9 @@ class QueueScreen(RunActions):
 
     def action_pause_queue(self) -> None:
         root = self.app.root
-        if self._view and self._view.paused:
+        view = self._view
+        self._expect(view and replace(view, paused=not view.paused))
+        if view and view.paused:
             self._change(lambda: queue.resume(root), "The queue goes on")
         else:
             said = f"The queue is paused: what runs goes on; {self._key('pause_queue')} lets it advance"
