@@ -89,7 +89,7 @@ def store(options: ArchitectureOptions, counts: Counts) -> None:
     """Keep the counts for later. A cache that cannot be written is no mistake: it is left alone."""
     path = _path(options, counts.channels, counts.size, counts.classes, counts.batch, counts.precision)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write_json(path, counts.to_json())
     except OSError:
         return

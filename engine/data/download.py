@@ -34,7 +34,7 @@ def download(release: Release, root: Path, report: Report) -> Path:
     """
     folder = root / release.folder
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _only_one(root / ".download.lock", release.title, report):
             if all((folder / name).is_file() for name in release.files):
                 return folder
@@ -142,7 +142,7 @@ def _unpack(archive: Path, release: Release, folder: Path) -> None:
     Only regular files with the published names are read, each through its own name, so that no member can say where it
     is written; anything else in the archive is ignored.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not tarfile.is_tarfile(archive):
         if archive.parent != folder:
             archive.replace(folder / archive.name)

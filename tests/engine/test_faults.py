@@ -1,0 +1,365 @@
+"""Faults that concern several rooms at once, and what each protection keeps away, seen with it switched off."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import atomic, presets, process
+from engine.attempts import free_reserve
+from engine.errors import UserError
+from engine.recorder import Recorder
+from engine.runs import MetricsTail, MetricsWriter, RunFolder, create
+
+Until = Callable[[Callable[[], object], str], None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = create(tmp_path / "runs", "name: x\n", {"state": "starting"}, {"name": "x"})
+    run.new_attempt()
+    return run
+
+
+class TestFolderGone:
+    def test_a_deleted_run_folder_ends_the_engine_in_a_sentence_and_is_not_made_again(
+        self, run: RunFolder, until: Until
+    ) -> None:
+        def ended() -> bool:
+            try:
+                recorder.requests()
+            except UserError as error:
+                return "is gone" in str(error)
+            return False
+
+        with Recorder(run, {"state": "running"}) as recorder:
+            recorder.record("step", step=1)
+            shutil.rmtree(run.path)
+            until(ended, "the engine sees that its folder is gone")
+            recorder.record("step", step=2)
+            recorder.end("failed", "gone")
+        assert not run.path.exists()
+
+    def test_a_run_whose_folder_is_gone_is_no_longer_listed_and_reads_as_nothing(self, run: RunFolder) -> None:
+        shutil.rmtree(run.path)
+        assert run.log_tail() == ""
+        assert run.summary() == {}
+        assert run.view().state in ("crashed", "unknown")
+
+
+class FullDisk:
+    """A disk on which nothing can be written until it is freed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, data)
+
+
+class TestFullDisk:
+    def test_the_trouble_is_shown_while_it_lasts_and_no_longer(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = FullDisk(monkeypatch)
+        with Recorder(run, {"state": "running", "problem": ""}) as recorder:
+            disk.full = True
+            recorder.record("step", step=1)
+            disk.full = False
+            recorder.update(problem="checkpoint not written: the disk is full")
+            recorder.write_summary()
+            assert "checkpoint not written" in run.view().problem
+            recorder.update(problem="")
+            recorder.record("step", step=2)
+            recorder.write_summary()
+            assert run.view().problem == ""
+        assert [record["step"] for record in MetricsTail(run.path / "metrics.jsonl").poll()] == [1, 2]
+
+    def test_the_last_records_are_paid_for_by_the_reserve(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = FullDisk(monkeypatch)
+
+        def give_back(folder: Path) -> None:
+            free_reserve(folder)
+            disk.full = False
+
+        monkeypatch.setattr("engine.recorder.free_reserve", give_back)
+        with Recorder(run, {"state": "running"}) as recorder:
+            disk.full = True
+            for step in range(2000):
+                recorder.record("step", step=step)
+            recorder.record("epoch", epoch=1)
+            recorder.end("finished")
+        kinds = [record["kind"] for record in MetricsTail(run.path / "metrics.jsonl").poll()]
+        assert kinds[-2:] == ["epoch", "end"]
+        assert 0 < kinds.count("step") < 2000
+        assert not (run.path / ".reserve").exists()
+
+
+class TestNamedFiles:
+    """What a person names as a preset."""
+
+    def test_odd_files_are_named_without_waiting_for_them(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "folder").mkdir()
+        for name in ("fifo", "folder"):
+            with pytest.raises(UserError, match="not a regular file"):
+                presets.read(tmp_path / name)
+        with pytest.raises(UserError, match="not a regular file"):
+            presets.read(Path("/dev/zero"))
+        for missing in (tmp_path / "missing", Path("a\0b")):
+            with pytest.raises(UserError, match="no such file"):
+                presets.read(missing)
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(UserError, match="cannot be read"):
+            presets.read(tmp_path / "loop")
+
+    def test_a_linked_preset_is_read_and_a_large_one_is_not(self, tmp_path: Path) -> None:
+        (tmp_path / "real.yaml").write_text("name: x\n")
+        (tmp_path / "link.yaml").symlink_to("real.yaml")
+        assert presets.read(tmp_path / "link.yaml").value == {"name": "x"}
+        with (tmp_path / "large.yaml").open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(UserError, match="allowed are 65,536"):
+            presets.read(tmp_path / "large.yaml")
+
+
+def test_a_gigabyte_of_log_costs_what_is_shown_of_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (run.path / "log.txt").open("wb") as file:
+        file.truncate(1 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nthe last line\n")
+    read, sizes = os.pread, []
+
+    def counted(descriptor: int, size: int, offset: int) -> bytes:
+        sizes.append(size)
+        return read(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert run.log_tail().endswith("the last line\n")
+    assert sum(sizes) <= 64 << 10
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_durations(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write_summary(state="running", eta_s=-5.0, active_s=-3.0, attempt=1)
+    now = time.time()
+    for jump in (-3600.0, 86400.0 * 365):
+        monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+        view = run.view()
+        assert view.eta_s == 0.0
+        assert view.active_s == 0.0
+        assert not view.quiet
+
+
+PRIVATE = """
+import os, sys
+os.umask(0)
+from pathlib import Path
+from engine import counts_cache, runs
+from engine.queue import add, pause
+from engine.recorder import Recorder
+root = Path(sys.argv[1])
+run = runs.create(root, "name: x\\n", {"state": "queued"}, {"name": "x"})
+pause(root)
+run.new_attempt()
+with Recorder(run, {"state": "running"}) as recorder:
+    recorder.record("step", step=1)
+    recorder.end("finished")
+run.set_user(note="y")
+run.request("stop", "me")
+runs.list_runs(root)
+runs.delete(runs.create(root, "", {"state": "stopped"}, {"name": "z"}))
+"""
+
+
+def test_whatever_the_umask_nothing_is_readable_by_others(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-P", "-c", PRIVATE, str(tmp_path / "runs")], check=True)
+    written = [tmp_path / "runs", *(tmp_path / "runs").rglob("*"), *Path.home().rglob("*")]
+    ours = [path for path in written if path.lstat().st_uid == os.geteuid()]
+    assert len(ours) > 12
+    assert {path.name for path in ours if stat.S_IMODE(path.lstat().st_mode) & 0o077} == set()
+
+
+class TestManifest:
+    """Checkpoints are trusted by their manifest alone."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        torch = pytest.importorskip("torch")
+        from engine.checkpoint import Checkpointer
+
+        checkpointer = Checkpointer(tmp_path / "ckpt")
+        for step in (10, 20):
+            state = {"step": step, "epoch": step / 10, "model": {"w": torch.full((64,), float(step))}}
+            checkpointer.save(state, {"step": 10, "epoch": 1.0, "weights": {}}, metrics_offset=step * 100)
+        checkpointer.close()
+        return tmp_path / "ckpt"
+
+    @pytest.mark.parametrize("manifest", [None, b"", b"[]", b"\0" * 100, b'{"files": 7}'])
+    def test_without_a_manifest_the_files_are_tried_newest_first(self, folder: Path, manifest: bytes | None) -> None:
+        from engine import checkpoint
+
+        before = checkpoint.candidates(folder)
+        assert checkpoint.is_verified(folder)
+        (folder / checkpoint.MANIFEST).unlink()
+        if manifest is not None:
+            (folder / checkpoint.MANIFEST).write_bytes(manifest)
+        assert not checkpoint.is_verified(folder)
+        assert checkpoint.candidates(folder) == before
+        assert checkpoint.load_best(folder, before[0]) == {"step": 10, "epoch": 1.0, "weights": {}}
+        (folder / before[0].file).write_bytes(b"damaged")
+        assert checkpoint.candidates(folder) == before[1:]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"file": 3}, {"best": None}, {"size": -1}, {"size": "7"}, {"step": True}, {"sha256": 5}, {"epoch": "x"}],
+        ids=str,
+    )
+    def test_entries_of_other_types_vouch_for_nothing(self, folder: Path, wrong: dict[str, Any]) -> None:
+        from engine import checkpoint
+
+        manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+        manifest["files"][-1] |= wrong
+        (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+        assert [entry.step for entry in checkpoint.candidates(folder)] == [10]
+
+    def test_an_impossible_size_costs_no_memory(self, folder: Path) -> None:
+        from dataclasses import replace
+
+        from engine import checkpoint
+
+        entry = replace(checkpoint.candidates(folder)[0], size=1 << 60)
+        with pytest.raises(UserError, match="where the manifest says"):
+            checkpoint.load(folder, entry)
+
+    @pytest.mark.mutant
+    def test_mutant_without_the_sum_a_flipped_bit_is_loaded_silently(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import torch
+
+        from engine import checkpoint
+
+        entry = checkpoint.candidates(folder)[0]
+        path = folder / entry.file
+        data = bytearray(path.read_bytes())
+        place = data.index(torch.full((64,), 20.0).numpy().tobytes())
+        data[place + 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="sha256"):
+            checkpoint.load(folder, entry)
+
+        class Agreeable:
+            def __init__(self, data: bytes) -> None:
+                pass
+
+            def hexdigest(self) -> str:
+                return entry.sha256
+
+        monkeypatch.setattr(hashlib, "sha256", Agreeable)
+        assert not torch.equal(checkpoint.load(folder, entry)["model"]["w"], torch.full((64,), 20.0))
+
+    @pytest.mark.mutant
+    def test_mutant_without_the_schema_another_format_is_taken_for_ours(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from engine import checkpoint
+
+        entry = checkpoint.candidates(folder)[0]
+        monkeypatch.setattr(checkpoint, "SCHEMA", 2)
+        with pytest.raises(UserError, match="format 1, this version reads 2"):
+            checkpoint.load(folder, entry)
+
+    def test_a_small_file_that_declares_huge_weights_is_refused_before_any_copy(self, folder: Path) -> None:
+        import torch
+
+        from engine.checkpoint import Checkpointer, candidates, load
+
+        vast = torch.zeros(1).expand(1 << 33)
+        checkpointer = Checkpointer(folder)
+        checkpointer._write({"step": 30, "epoch": 3.0, "schema": 1, "model": {"w": vast}}, None, 30, 3.0, 0)
+        checkpointer.close()
+        entry = candidates(folder)[0]
+        assert entry.size < 4000
+        network = torch.nn.Module()
+        network.register_buffer("w", torch.zeros(64))
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            network.load_state_dict(load(folder, entry)["model"])
+
+
+@pytest.mark.mutant
+class TestMutants:
+    """Each protection switched off: what it keeps away happens."""
+
+    def test_mutant_without_start_times_a_stranger_is_taken_for_the_engine(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            me = process.Identity.current()
+            stranger = process.Identity(child.pid, me.start_ticks, me.boot_id, me.host, me.pidns)
+            assert process.status(stranger) == "dead"
+            monkeypatch.setattr(process, "_start_ticks", lambda pid: me.start_ticks)
+            assert process.status(stranger) == "alive"
+        finally:
+            child.communicate(b"\n")
+
+    def test_mutant_without_the_bound_a_file_is_read_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "summary.json"
+        path.write_text(json.dumps({"note": "x" * (1 << 21)}))
+        assert atomic.read_json(path) is None
+        assert atomic.read_json(path, limit=1 << 30) is not None
+
+    def test_mutant_without_the_anchor_a_cut_log_is_read_on_from_the_wrong_place(self, tmp_path: Path) -> None:
+        log = tmp_path / "metrics.jsonl"
+        writer = MetricsWriter(log)
+        for step in range(10):
+            writer.append({"kind": "step", "step": step})
+        for protected in (True, False):
+            tail = MetricsTail(log)
+            tail.poll()
+            os.truncate(log, 0)
+            writer = MetricsWriter(log)
+            for step in range(100, 120):
+                writer.append({"kind": "step", "step": step})
+            tail._anchor = tail._anchor if protected else b""
+            found = [record["step"] for record in tail.poll() if "step" in record]
+            assert (found == list(range(100, 120))) is protected
+
+    def test_mutant_with_text_left_as_it_is_a_view_carries_an_escape(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.set_user(name="\x1b]52;c;eA==\x07name")
+        assert run.view().name == "name"
+        monkeypatch.setattr("engine.text.clean", lambda text, newlines=False: text)
+        assert "\x1b" in run.view().name
+
+    def test_mutant_without_the_look_at_owners_a_folder_of_others_is_trusted(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.path.chmod(0o777)
+        assert run.view().read_only
+        with pytest.raises(UserError, match="read-only"):
+            run.request("stop", "me")
+        monkeypatch.setattr("engine.run_view.is_ours", lambda folder: True)
+        assert not run.view().read_only
+        run.request("stop", "me")
