@@ -10,7 +10,7 @@ from engine import experiment as experiments
 from engine import presets, queue, runs
 from engine.counts_cache import Counts, LayerCount
 from engine.errors import UserError
-from tui import glyphs, new_launch, new_view, services
+from tui import glyphs, new_launch, new_layout, new_view, services
 from tui.app import CifarApp
 from tui.chrome import Device, MessageLine
 from tui.dialogs import Overlay, Reader
@@ -350,14 +350,14 @@ async def test_a_preset_is_saved_and_never_replaced_silently(app: CifarApp, tmp_
 async def test_the_mouse_chooses_and_edits(app: CifarApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await open_new(pilot)
-        places = new_view.areas(120, 34, "normal")
+        places = new_layout.areas(120, 34, "normal")
         area = places["optimizer"]
         wanted = screen.shown().lists["optimizer"]
-        first = new_view.first_row(wanted.cursor, len(wanted.choices), area.height - 1)
+        first = new_layout.first_row(wanted.cursor, len(wanted.choices), area.height - 1)
         await pilot.click(offset=(area.left + 4, 1 + area.top + 1))
         assert screen._form is not None
         assert screen._form.chosen["optimizer"] == wanted.choices[first]
-        field = new_view.field_places(places["training"], "normal")["batch_size"]
+        field = new_layout.field_places(places["training"], "normal")["batch_size"]
         for _ in range(2):
             await pilot.click(offset=(field.left + 13, 1 + field.top))
         assert screen._editing is not None

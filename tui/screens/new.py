@@ -1,7 +1,5 @@
 """New run: what to train, chosen from three lists and a form, beside what it costs, looks like and comes to."""
 
-import base64
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,15 +13,15 @@ from textual.message import Message
 from engine import presets
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
-from tui import glyphs, keys, new_view
+from tui import glyphs, keys, new_layout, new_view
 from tui.dialogs import Choice as ChoiceOverlay
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
 from tui.dialogs import Option, Overlay, Question, Reader, TextLine
-from tui.engine_client import Answer
 from tui.grid import Grid
 from tui.grid_view import GridView
-from tui.new_view import LISTS, ListShown, Samples, Shown
+from tui.new_layout import LISTS
+from tui.new_view import ListShown, Shown
 from tui.screens.base import BaseScreen, shown_path
 from tui.theme import Palette
 
@@ -32,12 +30,11 @@ if TYPE_CHECKING:
     from engine.counts_cache import Counts
     from engine.experiment import Experiment
     from tui.new_facts import Estimate
-    from tui.new_form import Catalogue, Choice, Draft, Form, Image
+    from tui.new_figures import Figures
+    from tui.new_form import Catalogue, Choice, Draft, Form
     from tui.new_launch import Launched
     from tui.plot.model import Plot
 
-COUNTS, SURVEY, ACTIVATIONS, SAMPLES = "new counts", "new survey", "new activations", "new samples"
-DRAWS = 5
 _BUDGET = "parameter_budget"
 _MOST_EARLY = 64
 _ALWAYS = frozenset({"show_runs", "show_queue", "help", "palette", "toggle_theme", "back", "quit", "redraw"})
@@ -51,15 +48,6 @@ class Loaded(Message):
         self.catalogue = catalogue
         self.form = form
         self.problem = problem
-
-
-class Surveyed(Message):
-    """What the cache knows of the networks in the list."""
-
-    def __init__(self, image: "Image", known: "dict[str, Counts]") -> None:
-        super().__init__()
-        self.image = image
-        self.known = known
 
 
 class Made(Message):
@@ -119,13 +107,7 @@ class NewScreen(BaseScreen):
         self._editing: TextLine | None = None
         self._before: Form | None = None
         self._search: TextLine | None = None
-        self._image: Image | None = None
-        self._surveyed: dict[str, Counts] = {}
-        self._counts: dict[str, Counts] = {}
-        self._refused: dict[str, str] = {}
-        self._samples: tuple[str, Samples] | None = None
-        self._samples_remark = ""
-        self._draw, self._picture = 0, 0
+        self._figures: Figures | None = None
         self._budget = 0
         self._launching = False
 
@@ -137,14 +119,14 @@ class NewScreen(BaseScreen):
         threading.Thread(target=self._load, name="presets", daemon=True).start()
 
     def on_unmount(self) -> None:
-        for topic in (COUNTS, SURVEY, ACTIVATIONS, SAMPLES):
-            self.app.services.engine.forget(topic)
+        if self._figures is not None:
+            self._figures.forget()
 
     # Reading the presets, in a thread.
 
     def _load(self) -> None:
         try:
-            from tui import new_facts, new_form  # noqa: F401
+            from tui import new_facts, new_figures, new_form  # noqa: F401
 
             catalogue = new_form.read_catalogue()
             form, problem = self._begin(catalogue)
@@ -172,9 +154,10 @@ class NewScreen(BaseScreen):
         raise UserError(problem or "there are no presets of whole experiments")
 
     async def on_loaded(self, message: Loaded) -> None:
-        from tui import new_facts
+        from tui import new_facts, new_figures
 
         self._catalogue = message.catalogue
+        self._figures = new_figures.Figures(self.app.services.engine, self.app.call_later, self._answered)
         remembered = self.app.settings.text(_BUDGET, "")
         self._budget = new_facts.read_budget(remembered) or new_facts.BUDGET
         self._start_from(message.form)
@@ -202,111 +185,16 @@ class NewScreen(BaseScreen):
             # What is half typed does not blank the figures: they stay those of the last text that was right.
             experiment = new_form.draft(replace(form, texts=self._good_texts)).experiment
         self._experiment = experiment
-        if experiment is not None:
-            self._survey(new_form.image_of(experiment.data))
-        self._ask_counts()
-        self._ask_samples()
+        if self._figures is not None and self._catalogue is not None:
+            self._figures.use(experiment, self._catalogue.choices["architecture"])
         self.changed()
 
-    # Figures that need torch.
-
-    def _survey(self, image: "Image") -> None:
-        """Find the parameters of all networks in the list for images of this kind."""
-        if image == self._image:
-            return
-        self._image = image
-        self._surveyed = {}
-        threading.Thread(target=self._read_known, args=(image,), name="known counts", daemon=True).start()
-
-    def _read_known(self, image: "Image") -> None:
-        from tui import new_form
-
-        choices = self._catalogue.choices["architecture"] if self._catalogue else ()
-        self.post_message(Surveyed(image, new_form.known_counts(choices, image)))
-
-    def on_surveyed(self, message: Surveyed) -> None:
-        if message.image == self._image:
-            self._surveyed |= message.known
-            self._ask_next()
-            self.changed()
-
-    def _ask_next(self) -> None:
-        """Ask for the uncounted network that is nearest to the cursor; its answer asks for the next."""
-        if self._image is None or self._catalogue is None:
-            return
-        cursor = self._list("architecture").cursor
-        missing = [
-            (abs(place - cursor), choice)
-            for place, choice in enumerate(self._choices("architecture"))
-            if not choice.problem and choice.name not in self._surveyed and choice.name not in self._refused
-        ]
-        if missing:
-            _, choice = min(missing, key=lambda entry: entry[0])
-            question = _count_question(choice.options, self._image, "fp32")
-            self.app.services.engine.ask(question, partial(self._take_surveyed, choice.name, self._image), SURVEY)
-
-    def _take_surveyed(self, name: str, image: "Image", answer: Answer) -> None:
-        if not self.is_attached or image != self._image:
-            return
-        if answer.error:
-            self._refused[name] = answer.error
-        else:
-            self._surveyed[name] = _counts(answer)
-        self._ask_next()
-        self.changed()
-
-    def _ask_counts(self) -> None:
-        """Ask what the form's own network costs, in the arithmetic it asks for."""
-        for precision, topic in (("fp32", COUNTS), ("bf16", ACTIVATIONS)):
-            key = self._counts_key(precision)
-            wanted = precision == "fp32" or self._precision() == "bf16"
-            if wanted and key and self._image and key not in self._counts and key not in self._refused:
-                question = _count_question(json.loads(key)[0], self._image, precision)
-                self.app.services.engine.ask(question, partial(self._take_counts, key), topic)
-
-    def _take_counts(self, key: str, answer: Answer) -> None:
-        if answer.error:
-            self._refused[key] = answer.error
-        else:
-            self._counts[key] = _counts(answer)
+    def _answered(self) -> None:
+        """An answer of the engine's came."""
         if self.is_attached:
             self.changed()
-
-    def _counts_key(self, precision: str) -> str:
-        """What decides the counts, as text; "" while the form is not valid."""
-        experiment = self._experiment
-        if experiment is None:
-            return ""
-        options = experiment.architecture.model_dump(mode="json", exclude={"name"})
-        return json.dumps([options, self._image, precision])
-
-    def _precision(self) -> str:
-        return self._experiment.train.precision if self._experiment else "auto"
-
-    def _samples_key(self) -> str:
-        experiment = self._experiment
-        if experiment is None:
-            return ""
-        data = experiment.data.model_dump(mode="json", include={"name", "image_size", "grey"})
-        options = experiment.augmentation.model_dump(mode="json", exclude={"name"})
-        return json.dumps([options, data, self._picture, self._draw])
-
-    def _ask_samples(self) -> None:
-        key = self._samples_key()
-        if not key or (self._samples is not None and self._samples[0] == key):
-            return
-        options, data, image, seed = json.loads(key)
-        question = {"ask": "preview", "augmentation": options, "data": data, "image": image, "draws": DRAWS}
-        self.app.services.engine.ask({**question, "seed": seed}, partial(self._take_samples, key), SAMPLES)
-
-    def _take_samples(self, key: str, answer: Answer) -> None:
-        if not self.is_attached or key != self._samples_key():
-            return
-        self._samples_remark = answer.error
-        self._samples = None if answer.error else (key, _samples(answer, json.loads(key)[1]["name"]))
-        self.changed()
-        if isinstance(self.app.screen, SamplesOverlay):
-            self.app.screen.redraw()
+            if isinstance(self.app.screen, SamplesOverlay):
+                self.app.screen.redraw()
 
     # What is shown.
 
@@ -314,7 +202,7 @@ class NewScreen(BaseScreen):
         self.query_one(Body).redraw()
 
     def refresh_size(self) -> None:
-        if self._focus not in new_view.pane_order(self.size_class):
+        if self._focus not in new_layout.pane_order(self.size_class):
             self._focus = "architecture"
         self.query_one(Body).redraw(everything=True)
 
@@ -324,19 +212,17 @@ class NewScreen(BaseScreen):
 
     def shown(self) -> Shown:
         """All that is on the screen now."""
-        if self._form is None or self._draft is None or self._catalogue is None:
+        if self._form is None or self._draft is None or self._catalogue is None or self._figures is None:
             nothing = ListShown((), 0, 0)
             return Shown(dict.fromkeys(LISTS, nothing), (), {}, None, samples_remark=" ")
         from tui import new_facts, new_form
 
         experiment = self._experiment
-        counts = self._counts.get(self._counts_key("fp32"))
-        activations = self._counts.get(self._counts_key("bf16")) if self._precision() == "bf16" else counts
+        figures = self._figures
+        counts = figures.counts
         size = self.size_class
         guess = self._estimate(counts)
-        refused = self._refused.get(self._counts_key("fp32"), "")
         plot, remark = self._schedule()
-        samples = self._samples[1] if self._samples and self._samples[0] == self._samples_key() else None
         return Shown(
             lists={kind: self._list(kind) for kind in LISTS},
             fields=new_form.FIELDS,
@@ -346,21 +232,21 @@ class NewScreen(BaseScreen):
             at_field=self._field,
             editing=self._editing,
             search=self._search,
-            parameters={name: one.parameters for name, one in self._surveyed.items()},
+            parameters=figures.parameters,
             facts=new_facts.facts(
                 experiment,
                 counts,
-                activations.activation_bytes if activations else None,
+                figures.activation_bytes,
                 guess,
                 len(self._draft.seeds),
-                refused=refused,
+                refused=figures.refused,
                 narrow=size == "narrow",
             ),
             budget=new_facts.budget(counts.parameters if counts else None, self._budget),
             layers=new_facts.layer_groups(counts, 6) if counts and size == "wide" else (),
             counts=counts,
-            samples=samples,
-            samples_remark=self._samples_remark,
+            samples=figures.samples,
+            samples_remark=figures.samples_remark,
             plot=plot,
             plot_remark=remark,
             summary=new_facts.summary(experiment),
@@ -411,8 +297,9 @@ class NewScreen(BaseScreen):
     def _choices(self, kind: str) -> "tuple[Choice, ...]":
         """The list of a kind: what the experiment itself changed stands with its namesake."""
         choices = self._catalogue.choices[kind] if self._catalogue else ()  # type: ignore[index]
-        if kind == "architecture" and all(choice.name in self._surveyed or choice.problem for choice in choices):
-            choices = tuple(sorted(choices, key=lambda choice: self._size_of(choice.name)))
+        sizes = self._figures.parameters if self._figures and kind == "architecture" else {}
+        if sizes and all(choice.name in sizes or choice.problem for choice in choices):
+            choices = tuple(sorted(choices, key=lambda choice: sizes.get(choice.name, 0)))
         own = self._own.get(kind)
         if own is not None:
             place = next((i for i, choice in enumerate(choices) if choice.name == own.name), len(choices))
@@ -421,10 +308,6 @@ class NewScreen(BaseScreen):
             return choices
         words = self._search.text.lower().split()
         return tuple(choice for choice in choices if all(word in _searched(choice) for word in words))
-
-    def _size_of(self, name: str) -> int:
-        counts = self._surveyed.get(name)
-        return counts.parameters if counts else 0
 
     def _list(self, kind: str) -> ListShown:
         choices = self._choices(kind)
@@ -438,7 +321,7 @@ class NewScreen(BaseScreen):
         if self._form is None or self._catalogue is None:
             return
         if self._focus == "training":
-            order = new_view.field_order(self.size_class)
+            order = new_layout.field_order(self.size_class)
             self._field = order[_clamped(order.index(self._field) + step, len(order))]
         elif self._focus == "experiments":
             self._prefill(_clamped(self._at_experiment + step, len(self._catalogue.experiments)))
@@ -469,7 +352,7 @@ class NewScreen(BaseScreen):
         self._at_experiment = index
 
     def _page(self) -> int:
-        places = new_view.areas(*self.query_one(Body).size, self.size_class)
+        places = new_layout.areas(*self.query_one(Body).size, self.size_class)
         return max((places[self._focus].height - 1) // 2, 1)
 
     def action_cursor_down(self) -> None:
@@ -497,7 +380,7 @@ class NewScreen(BaseScreen):
         self._step_pane(-1)
 
     def _step_pane(self, step: int) -> None:
-        order = new_view.pane_order(self.size_class)
+        order = new_layout.pane_order(self.size_class)
         self._focus = order[(order.index(self._focus) + step) % len(order)]
         self.changed()
 
@@ -598,7 +481,7 @@ class NewScreen(BaseScreen):
         name = self._pane_at(row, column)
         if name is None or self._form is None or self._editing is not None:
             return
-        area = new_view.areas(*self.query_one(Body).size, self.size_class)[name]
+        area = new_layout.areas(*self.query_one(Body).size, self.size_class)[name]
         if name == "training":
             self._click_field(area, row, column)
         elif row > area.top:
@@ -616,12 +499,12 @@ class NewScreen(BaseScreen):
             self._move(step)
 
     def _pane_at(self, row: int, column: int) -> str | None:
-        places = new_view.areas(*self.query_one(Body).size, self.size_class)
-        panes = new_view.pane_order(self.size_class)
+        places = new_layout.areas(*self.query_one(Body).size, self.size_class)
+        panes = new_layout.pane_order(self.size_class)
         return next((name for name in panes if places[name].holds(row, column)), None)
 
-    def _click_field(self, area: new_view.Area, row: int, column: int) -> None:
-        places = new_view.field_places(area, self.size_class)
+    def _click_field(self, area: new_layout.Area, row: int, column: int) -> None:
+        places = new_layout.field_places(area, self.size_class)
         name = next((name for name, place in places.items() if place.holds(row, column)), None)
         again = self._focus == "training" and name == self._field
         self._focus = "training"
@@ -633,12 +516,12 @@ class NewScreen(BaseScreen):
     def _click_entry(self, name: str, row: int, rows: int) -> None:
         if name == "experiments":
             count = len(self._catalogue.experiments) if self._catalogue else 0
-            index = new_view.first_row(self._at_experiment, count, rows) + row
+            index = new_layout.first_row(self._at_experiment, count, rows) + row
             if index < count:
                 self._prefill(index)
             return
         entries = self._list(name)
-        index = new_view.first_row(entries.cursor, len(entries.choices), rows) + row
+        index = new_layout.first_row(entries.cursor, len(entries.choices), rows) + row
         if index < len(entries.choices):
             self._choose(entries.choices[index])
 
@@ -652,14 +535,14 @@ class NewScreen(BaseScreen):
 
     def draw_again(self) -> None:
         """Other draws of the same image."""
-        self._draw += 1
-        self._ask_samples()
-        self.changed()
+        if self._figures is not None:
+            self._figures.draw_again()
+            self.changed()
 
     def action_next_image(self) -> None:
-        self._picture += 1
-        self._ask_samples()
-        self.changed()
+        if self._figures is not None:
+            self._figures.next_image()
+            self.changed()
 
     def action_show_yaml(self) -> None:
         experiment = self._draft.experiment if self._draft else None
@@ -718,7 +601,7 @@ class NewScreen(BaseScreen):
         elif not self._launching:
             self._launching = True
             self.say("making the run" if len(self._draft.seeds) == 1 else f"making {len(self._draft.seeds)} runs")
-            counts = self._counts.get(self._counts_key("fp32"))
+            counts = self._figures.counts if self._figures else None
             arguments = (self._form, counts.parameters if counts else None, wait)
             threading.Thread(target=self._make_in_thread, args=arguments, name="launch", daemon=True).start()
 
@@ -814,11 +697,11 @@ class SamplesOverlay(Overlay[None]):
         self._new = screen
 
     def wanted_size(self) -> tuple[int, int]:
-        return 3 * (new_view.SMALL_SIDE + 1) + 3, new_view.SMALL_SIDE // 2 + 3
+        return 3 * (new_layout.SMALL_SIDE + 1) + 3, new_layout.SMALL_SIDE // 2 + 3
 
     def draw(self, grid: Grid, palette: Palette) -> None:
-        area = new_view.Area(1, 3, grid.width - 6, grid.height - 2)
-        new_view.draw_samples(grid, area, self._new.shown(), new_view.SMALL_SIDE, palette)
+        area = new_layout.Area(1, 3, grid.width - 6, grid.height - 2)
+        new_view.draw_samples(grid, area, self._new.shown(), new_layout.SMALL_SIDE, palette)
 
     def press(self, event: events.Key) -> None:
         if event.key == "space":
@@ -826,32 +709,6 @@ class SamplesOverlay(Overlay[None]):
         elif event.key == "i":
             self._new.action_next_image()
         self.redraw()
-
-
-def _count_question(options: Mapping[str, Any], image: "Image", precision: str) -> dict[str, Any]:
-    channels, size, classes = image
-    return {
-        "ask": "count",
-        "architecture": dict(options),
-        "channels": channels,
-        "size": size,
-        "classes": classes,
-        "batch": 1,
-        "precision": precision,
-    }
-
-
-def _counts(answer: Answer) -> "Counts":
-    from engine.counts_cache import Counts
-
-    return Counts.from_json(answer.value)
-
-
-def _samples(answer: Answer, wanted: str) -> Samples:
-    """The pictures of a preview; a data set that is not on this disk was stood in for, and the label says so."""
-    value = answer.value
-    label = value["label"] if value["source"] == wanted else f"{value['label']} ({wanted} not here)"
-    return Samples(value["size"], label, tuple(base64.b64decode(one) for one in value["pictures"]))
 
 
 def _searched(choice: "Choice") -> str:
