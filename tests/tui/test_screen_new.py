@@ -16,7 +16,8 @@ from tui.chrome import Device, MessageLine
 from tui.dialogs import Overlay, Reader
 from tui.engine_client import Answer
 from tui.new_launch import Launched
-from tui.screens.new import NewScreen, SamplesOverlay
+from tui.screens.new import NewScreen
+from tui.screens.new_panes import SamplesOverlay
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 LAYERS = (
