@@ -339,8 +339,14 @@ async def test_the_theme_can_change_while_it_is_open(tmp_path: Path, compared: l
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shade", ["dark", "light"])
 def test_snapshot(
-    snap_compare: Any, tmp_path: Path, compared: list[str], size: tuple[int, int], shade: str, empty_home: Path
+    snap_compare: Any,
+    tmp_path: Path,
+    compared: list[str],
+    size: tuple[int, int],
+    shade: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(theme, "crc32", lambda name: int(name[-6:], 16))
     app = app_of(tmp_path, shade)
 
     async def show(pilot: Pilot[Any]) -> None:

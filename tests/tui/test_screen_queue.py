@@ -51,6 +51,19 @@ def _still_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "lab-gpu2")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(queue, "date", OneDay)
+
+
+class OneDay:
+    """A calendar without a midnight."""
+
+    @staticmethod
+    def today() -> int:
+        return 1
+
+    @staticmethod
+    def fromtimestamp(moment: float) -> int:
+        return 1
 
 
 @pytest.fixture
@@ -59,9 +72,9 @@ def root(tmp_path: Path, add_run: AddRun) -> Path:
     add_run("best_5m-s3", state="running", done=0.685, best=92.67, took=72, extra={"slot": "GPU-0"})
     add_run("wrn28_10-s1", state="running", architecture="wrn28_10", done=0.305, best=89.94, took=292,
             extra={"slot": "GPU-1"})  # fmt: skip
-    waits = [add_run(f"best_5m-s{seed}", state="queued", seed=seed) for seed in (4, 5, 6)]
-    waits.append(add_run("champion_5m", state="queued", architecture="champion_5m", epochs=400))
-    add_run("best_5m-s2", best=93.04, test=92.49, ago=60, took=98)
+    waits = [add_run(f"best_5m-s{seed}", state="queued", seed=seed, took=330) for seed in (4, 5, 6)]
+    waits.append(add_run("champion_5m", state="queued", architecture="champion_5m", epochs=400, took=990))
+    add_run("best_5m-s2", best=93.04, test=92.49, ago=90, took=98)
     add_run("resnext29", state="failed", done=0, best=None, ago=20, reason="CUDA out of memory at batch 4096")
     add_run("best_5m-dropout", state="stopped", done=0.29, ago=10, reason="by you")
     folder = tmp_path / "runs"
@@ -292,9 +305,7 @@ async def test_a_queue_that_cannot_be_changed_says_so(root: Path, monkeypatch: p
 def test_snapshot(
     snap_compare: Any, root: Path, size: tuple[int, int], shade: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.time()
-    frozen = now - now % 60 + 30
-    monkeypatch.setattr("tui.screens.queue.time.time", lambda: frozen)
+    monkeypatch.setattr(theme, "crc32", lambda name: int(name[-6:], 16))
     app = app_of(root, shade)
 
     async def show(pilot: Pilot[Any]) -> None:
