@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
@@ -82,6 +83,10 @@ class CifarApp(App[int], inherit_bindings=False):
         """The runs folder."""
         return self.services.root
 
+    def now(self) -> float:
+        """Unix seconds, from which ages are counted."""
+        return time.time()
+
     def _palette_of(self, shade: str) -> Palette:
         chosen: Shade = "light" if shade == "light" else "dark"
         return theme.palette(chosen, self._depth)
@@ -95,7 +100,10 @@ class CifarApp(App[int], inherit_bindings=False):
     # Starting and ending.
 
     def get_default_screen(self) -> Screen[None]:
-        return self._home()
+        home = self._home()
+        # Textual gives its default screen no result callback, but `switch_screen` takes one away from what it replaces.
+        home._push_result_callback(home, None)
+        return home
 
     def _home(self) -> BaseScreen:
         if runs.run_names(self.root):

@@ -205,7 +205,7 @@ class RunActions(BaseScreen):
     def action_copy_command(self) -> None:
         run = self.here()
         if run is not None:
-            command = f"cifar-tui --run {shlex.quote(shown_path(run.path / 'config.yaml'))}".replace("'~/", "~/'")
+            command = f"cifar-tui --run {_quoted(shown_path(run.path / 'config.yaml'))}"
             self.app.copy_to_clipboard(command)
             self.say(f"copied: {command}")
 
@@ -238,6 +238,11 @@ class RunActions(BaseScreen):
 
     def _key(self, action: str) -> str:
         return self.app.keymap.shown(action, self.scope)
+
+
+def _quoted(path: str) -> str:
+    """A path as a shell reads it, `~/` as the home folder."""
+    return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
 def _exported(run: RunFolder, form: str) -> str:

@@ -283,7 +283,12 @@ def _draw_progress(grid: Grid, row: int, one: Placed, run: RunView, palette: Pal
 
 
 def cell(name: str, run: RunView, width: int, look: Look, *, cursor: bool = False) -> tuple[str, Style]:
-    """Text and style of one cell."""
+    """Text and style of one cell, in at most `width` cells."""
+    text, style = _cell(name, run, width, look, cursor=cursor)
+    return cut_end(text, width), style
+
+
+def _cell(name: str, run: RunView, width: int, look: Look, *, cursor: bool) -> tuple[str, Style]:
     palette = look.palette
     text, dim = palette.style("text"), palette.style("dim")
     if run.problem and name not in ("name", "trend", "ended", "tags"):

@@ -15,6 +15,8 @@ from engine import runs
 from engine.metrics_log import Record
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 
+NOON = time.mktime((2026, 11, 21, 12, 0, 0, 0, 0, 0))
+
 CONFIG = """\
 name: {name}
 architecture: {{family: resnet, name: {architecture}}}
@@ -130,7 +132,8 @@ def make_sample(root: Path, sample: Sample, now: float | None = None, number: in
     attempt = run.new_attempt()
     _fill(run, sample, facts, ended)
     if not live:
-        attempt.write_exit(**({"signal": 9} if sample.state == "crashed" else {"code": _CODES.get(sample.state, 0)}))
+        killed = sample.state == "crashed"
+        attempt.write_exit(code=None if killed else _CODES.get(sample.state, 0), signal=9 if killed else None)
     return run
 
 
@@ -179,6 +182,14 @@ def sample_runs(tmp_path: Path) -> Path:
     """A runs folder with every state in it; returns it."""
     root = tmp_path / "runs"
     make_samples(root)
+    return root
+
+
+@pytest.fixture
+def still_runs(tmp_path: Path) -> Path:
+    """The same folder at noon of one day, for pictures."""
+    root = tmp_path / "runs"
+    make_samples(root, NOON)
     return root
 
 

@@ -129,7 +129,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def say(self, text: str, kind: Kind = "said", glyph: str = "") -> None:
         """Say one sentence above the footer until a key is pressed."""
-        if kind in ("warn", "bad"):
+        if kind == "bad":
             _LOG.warning("%s", text)
         self.query_one(MessageLine).say(text, kind, glyph)
 

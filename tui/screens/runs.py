@@ -101,7 +101,7 @@ class RunsScreen(RunActions):
         services = self.app.services
         return Look(
             self.palette,
-            time.time(),
+            self.app.now(),
             self.order,
             services.colour_indices,
             frozenset(services.marked),

@@ -1,6 +1,5 @@
 """The panes of the table of runs: the filter, the rows, the preview. They draw what their screen holds."""
 
-import time
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -171,7 +170,7 @@ class Preview(GridView):
         from tui import run_preview  # with its plots it is needed only after the table is seen
 
         colour = screen.app.services.colour(feed.view, screen.palette)
-        setting = run_preview.Setting(screen.palette, colour, time.time())
+        setting = run_preview.Setting(screen.palette, colour, screen.app.now())
         match screen.size_class:
             case "narrow":
                 return run_preview.draw_alone(feed, width, height, setting)
