@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen
 
 from engine.text import clean, shorten
@@ -121,8 +122,14 @@ class Overlay(ModalScreen[Answer], inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         self.resize_box()
 
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Close, once: keys typed ahead of the closing arrive here too, and would close the screen below."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
+
     def on_key(self, event: events.Key) -> None:
         event.stop()
+        if not self.is_current:
+            return
         if event.key == "escape":
             self.dismiss(None)
         else:
