@@ -39,6 +39,7 @@ class RunScreen(PlotKeys, RunActions):
     DEFAULT_CSS = """
     RunScreen PartsLine { height: 1; }
     RunScreen #middle { width: 100%; }
+    RunScreen .-gone { display: none; }
     """
 
     def __init__(self, run_id: str) -> None:
@@ -98,13 +99,13 @@ class RunScreen(PlotKeys, RunActions):
     def refresh_size(self) -> None:
         width, height = self.app.size
         self._layout = placed = arrange(width, height, self.size_class, self._pane, self._whole_screen)
-        self.query_one("#settings").display = placed.settings
+        self.query_one("#settings").set_class(not placed.settings, "-gone")
         self.query_one("#middle").styles.height = placed.board
         side = self.query_one(SidePane)
-        side.display = bool(placed.side)
+        side.set_class(not placed.side, "-gone")
         side.styles.width = placed.side
         log = self.query_one(LogPane)
-        log.display = bool(placed.log)
+        log.set_class(not placed.log, "-gone")
         log.styles.height = placed.log
 
     def tick(self) -> None:
