@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from engine import experiment as experiments
+from engine.analysis import gradcam
 from engine.augment import Augmenter, build
 from engine.augment.plan import draw_epoch
 from engine.composition import Tree
@@ -196,4 +197,5 @@ QUESTIONS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "count": _checked(Count, count),
     "preview": _checked(Preview, preview),
     "images": _checked(Images, test_images),
+    "gradcam": gradcam.answer,
 }

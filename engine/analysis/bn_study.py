@@ -35,6 +35,8 @@ from engine.training import Training
 from engine.validation import sentences
 
 NAMES = {False: "VGG", True: "VGG + BatchNorm"}
+# What would make the steps of two networks differ by more than BatchNorm, or end one of them early.
+WITHOUT = {"ema": None, "early_stopping": None, "selection": None}
 SAVE_S, SAY_S = 30.0, 5.0
 SERIES_BYTES = 64 << 20
 TITLES = {
@@ -115,7 +117,7 @@ def plan(base: Experiment, study: BatchNormStudy, folder: Path) -> list[Member]:
             changed = {
                 "architecture": base.architecture.model_copy(update={"batch_norm": batch_norm}),
                 "optimizer": base.optimizer.model_copy(update={"lr": rate}),
-                "train": base.train.model_copy(update={"seed": seed, "ema": None, "early_stopping": None}),
+                "train": base.train.model_copy(update={"seed": seed, **WITHOUT}),
             }
             name = f"{'vgg_bn' if batch_norm else 'vgg'}-lr{rate:g}"
             members.append(Member(batch_norm, base.model_copy(update=changed), folder / name))
@@ -135,7 +137,8 @@ def train(member: Member, study: BatchNormStudy, data: Dataset, runtime: Runtime
     entries = checkpoint.candidates(member.folder / "ckpt")
     if entries:
         state = checkpoint.load(member.folder / "ckpt", entries[0])
-        series, track.gradient, track.travelled = state.pop("series"), state.pop("gradient"), state.pop("travelled")
+        series, gradient, track.travelled = state.pop("series"), state.pop("gradient"), state.pop("travelled")
+        track.gradient = None if gradient is None else gradient.to(training.device)
         training.load_state_dict(state, None)
         source.say(f"{member.label}: goes on at step {training.step}")
     _train(training, member, study, series, track)

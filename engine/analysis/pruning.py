@@ -239,7 +239,7 @@ def _test(job: Job, network: nn.Module) -> Score:
 def _finetuned(job: Job, network: nn.Module, masks: Masks) -> nn.Module:
     """Some epochs of SGD at a constant rate, in which what is out stays out after every step."""
     experiment = job.experiment
-    lasting = {"epochs": float(job.finetune), "steps": None, "ema": None, "early_stopping": None}
+    lasting = {"epochs": float(job.finetune), "steps": None, "ema": None, "early_stopping": None, "selection": None}
     optimizer = Sgd(lr=FINETUNE_RATE, momentum=FINETUNE_MOMENTUM, weight_decay=experiment.optimizer.weight_decay)
     changed = {"optimizer": optimizer, "train": experiment.train.model_copy(update=lasting)}
     training = Training(experiment.model_copy(update=changed), job.runtime, job.data)
