@@ -11,6 +11,7 @@ from engine import atomic, queue, runs, sweep
 from engine.campaign import Campaign
 from engine.runs import RunFolder, SummaryWriter
 from tui.app import CifarApp
+from tui.dialogs import Choice
 from tui.screens.base import BaseScreen
 from tui.screens.sweep import SweepScreen, SweepTable
 
@@ -156,3 +157,26 @@ async def test_it_fits_every_terminal(root: Path, size: tuple[int, int]) -> None
     async with app.run_test(size=size) as pilot:
         await opened(app, pilot)
         assert max(map(len, app.screen.query_one(SweepTable)._grid.text().splitlines())) <= size[0]
+
+
+async def test_the_table_of_runs_leads_to_the_sweep_of_the_run_under_the_cursor(root: Path) -> None:
+    app = CifarApp(root)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: len(app.services.listing.runs) == 2)
+        await pilot.pause()
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, SweepScreen) and app.screen.results)
+        assert "1 of 3 runs finished" in text(app)
+
+
+async def test_a_run_of_no_sweep_offers_those_that_are_installed(tmp_path: Path) -> None:
+    runs.create(tmp_path / "runs", "train: {}\n", {}, {"name": "alone"})
+    app = CifarApp(tmp_path / "runs")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: len(app.services.listing.runs) == 1)
+        await pilot.pause()
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, SweepScreen) and app.screen.results)
+        assert "0 of 8 runs finished" in text(app)
