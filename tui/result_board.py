@@ -30,6 +30,7 @@ VERMILION = 5  # among the colours of runs
 LEAST_SIDE = 30
 CLASSES_WIDTH, CALIBRATION_WIDTH = 60, 46
 LEAST_PICTURE, MOST_PICTURE = 12, 32
+LEAST_OF_THREE = 16  # pixels a side: smaller than that, two pairs say more than three
 PICTURE_GAP, ITEM_GAP = 1, 3
 CAPTIONS = 3
 PANES = ("matrix", "classes", "calibration", "mistakes")
@@ -89,10 +90,13 @@ def shape(board: Board, width: int, height: int) -> Shape:
     mistakes = top + rows + (5 if height >= 30 else 4)
     room = height - mistakes - 2 - CAPTIONS
     picture = min(MOST_PICTURE, 2 * (room - (2 if room >= 8 else 0)))
+    three = ((width - 2 + ITEM_GAP) // 3 - ITEM_GAP - PICTURE_GAP) // 4 * 2
+    if board.heat and LEAST_OF_THREE <= three < picture:
+        picture = three
     picture = picture if picture >= LEAST_PICTURE else 0
     pair = 2 * picture + PICTURE_GAP if board.heat else picture
     item = max(pair + ITEM_GAP, 22) if picture else width
-    items = max((width - 2) // item, 1) if picture else max(height - mistakes - 1, 0)
+    items = max((width - 2 + ITEM_GAP) // item, 1) if picture else max(height - mistakes - 1, 0)
     return Shape(cell, label, rows, columns, side, top, mistakes, picture, item, items)
 
 
@@ -124,7 +128,7 @@ def _draw_matrix(grid: Grid, board: Board, parted: Shape, palette: Palette) -> N
     first_row, first_column = _scrolled(board, parted)
     shown = range(first_column, min(first_column + parted.columns, len(classes)))
     for place, column in enumerate(shown):
-        name = classes[column][: parted.cell - 1]
+        name = classes[column][: parted.cell - 1].rstrip()
         start = 1 + parted.label + place * parted.cell
         grid.write(top + 1, start + parted.cell - 1 - cell_len(name), name, palette.style("dim"))
     greatest = strongest_miss(board.account)
