@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,9 +88,23 @@ def apply(runtime: Runtime) -> None:
     torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
 
 
-def usable_cores() -> int:
-    """Cores this process may use, by its affinity (containers and job schedulers set it)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may use, by its affinity and by the CPU quota of its container.
+
+    A quota of two cores on a machine of sixty-four leaves the affinity at sixty-four; as many threads would spend their
+    time waiting for each other.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, *_quotas(cgroup))) if cores > 1 else 1
+
+
+def _quotas(cgroup: Path) -> list[int]:
+    """Whole cores that a cgroup's cpu.max grants ("MICROSECONDS PERIOD", or "max PERIOD" for no limit), if any."""
+    try:
+        granted, period = (cgroup / "cpu.max").read_text().split()
+        return [int(granted) // int(period)]
+    except (OSError, ValueError, ZeroDivisionError):
+        return [sys.maxsize]
 
 
 def cpu_has_bf16() -> bool:

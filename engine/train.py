@@ -47,6 +47,11 @@ def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -
 
 
 def _log_step(training: Training, recorder: Recorder) -> Means:
+    with training.timed("logging"):
+        return _record_step(training, recorder)
+
+
+def _record_step(training: Training, recorder: Recorder) -> Means:
     window, epoch, bad_step = training.meters.read()
     if bad_step >= 0:
         raise _diverged(training, bad_step)
@@ -108,7 +113,7 @@ def _evaluate(training: Training, recorder: Recorder) -> Score | None:
     if len(images) == 0 or not training.evaluation_is_due:
         return None
     recorder.update(phase="evaluating")
-    with training.evaluated_weights() as model:
+    with training.timed("evaluation"), training.evaluated_weights() as model:
         logits = logits_of(
             model, images, training.normalise, training.runtime, training.experiment.train.eval_batch_size
         )
@@ -127,7 +132,8 @@ def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpo
 def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     if int(training.meters.bad_step) >= 0:
         raise _diverged(training, int(training.meters.bad_step))
-    checkpointer.save(training.state_dict(), training.best, recorder.offset)
+    with training.timed("checkpoint"):
+        checkpointer.save(training.state_dict(), training.best, recorder.offset)
     training.note_checkpoint()
 
 

@@ -25,6 +25,7 @@ from engine.optim.groups import can_capture, follow_schedule, learning_rates
 from engine.optim.sam import Sam, frozen_statistics
 from engine.options.architecture import ArchitectureChoice
 from engine.options.loss import CrossEntropy, LossChoice
+from engine.profile import Profile
 from engine.schedules import make_schedule
 from engine.selection import HardExamples
 
@@ -109,6 +110,7 @@ class Training:
         self.stopping = EarlyStopping(stopping) if stopping else None
         self.meters = Meters(self.device)
         self.graphed: GraphedStep | None = None
+        self.profile: Profile | None = None
         self.stopwatch = Stopwatch()
         self.best: State | None = None
         self.step = self.epoch_index = self.position = 0
@@ -197,28 +199,42 @@ class Training:
         size = self.experiment.train.batch_size
         whole = (position + 1) * size <= len(plan.order)
         if self.graphed is not None and whole:
-            self.graphed(plan, position, self.step, learning_rates(self.optimizer, self.schedule, self.step))
+            with self.timed("captured step"):
+                self.graphed(plan, position, self.step, learning_rates(self.optimizer, self.schedule, self.step))
         else:
             follow_schedule(self.optimizer, self.schedule, self.step)
             self.advance(plan.order[position * size : (position + 1) * size], plan, self.step)
+        if self.lookahead or self.ema:
+            with self.timed("averages"):
+                self._average()
+        self.step += 1
+        self.position += 1
+        if self.profile:
+            self.profile.end_step()
+
+    def _average(self) -> None:
         if self.lookahead:
             self.lookahead.update(self.model, self.step)
         if self.ema:
             self.ema.update(self.model, self.step)
-        self.step += 1
-        self.position += 1
+
+    def timed(self, part: str) -> contextlib.AbstractContextManager[None]:
+        """Where a profile is kept, what happens within counts towards this part of it."""
+        return self.profile.part(part) if self.profile else contextlib.nullcontext()
 
     def advance(self, index: Tensor, plan: EpochPlan, step: Tensor | int) -> None:
         """The device's share of one step on the images at ``index`` (n,): all of it can be captured in a graph."""
-        images, targets = self.batch_of(self.data.train_images, self.data.train_labels, index, plan)
-        images = images.contiguous(memory_format=self.runtime.memory_format)
+        with self.timed("data"):
+            images, targets = self.batch_of(self.data.train_images, self.data.train_labels, index, plan)
+            images = images.contiguous(memory_format=self.runtime.memory_format)
         if self.selection:
             kept = self.selection.choose(images, targets, int(step))
             images, targets, index = images[kept], targets[kept], index[kept]
         logits, loss = self._gradients(images, targets)
-        if self.experiment.optimizer.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
-        self.optimizer.step()
+        with self.timed("optimizer"):
+            if self.experiment.optimizer.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
+            self.optimizer.step()
         hits = (logits.argmax(1) == self.data.train_labels[index]).sum()
         self.meters.update(loss, hits, len(index), step)
 
@@ -255,10 +271,12 @@ class Training:
         return logits.detach(), loss.detach()
 
     def _pass(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        with self.runtime.autocast:
-            logits = self.forward(images)
-        loss = self.loss(logits, targets)
-        torch.autograd.backward(loss)
+        with self.timed("forward"):
+            with self.runtime.autocast:
+                logits = self.forward(images)
+            loss = self.loss(logits, targets)
+        with self.timed("backward"):
+            torch.autograd.backward(loss)
         return logits, loss
 
     def take_slow_weights(self) -> None:

@@ -17,6 +17,7 @@ from engine.data.dataset import load as load_data
 from engine.device import Runtime
 from engine.errors import UserError
 from engine.experiment import Experiment, loads
+from engine.profile import Profile
 from engine.recorder import Recorder, StopRequested
 from engine.runs import RunFolder
 from engine.test_set import evaluate_test_set
@@ -106,6 +107,9 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     problem = training.capture()
     if problem:
         _say(f"the step is not captured in a graph: {problem}; training goes on step by step")
+    if experiment.train.profile != "off":
+        folder = run.path / "results" / "profile"
+        training.profile = Profile(training.device, folder, trace=experiment.train.profile == "trace")
     checkpointer = Checkpointer(run.path / "ckpt")
     try:
         train(training, recorder, checkpointer)
@@ -113,6 +117,8 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
         results = evaluate_test_set(training, run, recorder)
     finally:
         checkpointer.close()
+        if training.profile:
+            _say(training.profile.finish())
     reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
     recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
 

@@ -106,6 +106,8 @@ def _add_modifier(group: argparse._ArgumentGroup, modifier: options.Modifier) ->
         dest=modifier.dest,
         metavar=modifier.metavar,
         action="append" if modifier.repeat else "store",
+        nargs="?" if modifier.const else None,
+        const=modifier.const,
         type=modifier.type,
         choices=modifier.choices,
         help=text,

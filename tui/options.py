@@ -12,6 +12,7 @@ CHECKPOINTS = ("best", "last")
 GRADCAM_METHODS = ("gradcam", "gradcam++", "gradcam++-package")
 PRUNE_ORDERS = ("path", "magnitude")
 SCHEMA_KINDS = ("experiment", "architecture", "augmentation", "optimizer", "sweep")
+PROFILES = ("parts", "trace")
 QUEUE_ACTIONS = ("show", "start", "pause", "continue")
 MAX_FPS = 30
 
@@ -47,6 +48,7 @@ class Modifier:
     repeat: bool = False
     type: Callable[[str], object] = str
     choices: tuple[str, ...] | None = None
+    const: str | None = None
 
     @property
     def dest(self) -> str:
@@ -89,7 +91,7 @@ def _fps(text: str) -> float:
 
 
 _DISPLAY = ("--json", "--fps", "--lite", "--ascii")
-_TRAIN = ("--set", "--name", "--seed", "--device", "--data", "--detach", *_DISPLAY)
+_TRAIN = ("--set", "--name", "--seed", "--device", "--data", "--profile", "--detach", *_DISPLAY)
 
 TRAIN = (
     Command(
@@ -300,6 +302,14 @@ ANALYSE = (
 COMMANDS = (*TRAIN, *LOOK, *ANALYSE, *MANAGE)
 
 MODIFIERS = (
+    Modifier(
+        "--profile",
+        "say at the end where the time went; with trace, also write some steps for a trace viewer",
+        "cifar-tui --run quickstart --profile",
+        metavar="KIND",
+        choices=PROFILES,
+        const="parts",
+    ),
     Modifier(
         "--set",
         "override one setting of the preset; may be repeated",

@@ -41,6 +41,9 @@ class Train(Options):
     graph: Literal["auto", "on", "off"] = option("auto", "One CUDA graph of the whole training step.")
     deterministic: bool = option(False, "Only algorithms that repeat bit for bit; slower on a GPU.")
     threads: int = option(0, "CPU threads; 0 takes the cores this process may use.", "threads", ge=0, le=1024)
+    profile: Literal["off", "parts", "trace"] = option(
+        "off", "Say at the end where the time went; trace also writes some steps for a trace viewer."
+    )
     log_every: int = option(50, "Steps between two records of the training metrics.", "steps", ge=1)
     checkpoint_every: float = option(60.0, "Least time between two checkpoints; the last is always written.", "s", ge=0)
     checkpoint_each_epoch: bool = option(False, "Write a checkpoint after every epoch, however quick.")

@@ -401,6 +401,22 @@ def test_a_deterministic_run_gets_fixed_cublas_workspaces(tmp_path: Path) -> Non
     assert run.log_tail() == ":4096:8 PCI_BUS_ID\n"
 
 
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_wait_busily_for_microseconds_unless_told_otherwise(
+    own: dict[str, str], spins: str | None, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    show = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    launch.start(run, "a test", engine_command=[sys.executable, "-c", show])
+    launch.wait(run, PATIENCE_S)
+    assert run.log_tail() == f"{spins}\n"
+
+
 def test_the_supervisor_needs_no_torch(run: RunFolder, fake_engine: FakeEngine) -> None:
     launch.start(run, "a test", engine_command=fake_engine("count 100000 0.01"))
     maps = Path(f"/proc/{supervisor_of(run).pid}/maps").read_text()

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine import continuation, inspection, launch, queue, runs
+from engine import continuation, inspection, launch, profile_table, queue, runs
 from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import Experiment
@@ -93,6 +93,8 @@ def _hand_over(run: RunFolder, args: Namespace) -> int:
     with interrupts.caught():
         view = follow(run, show.display(args, CTRL_C_STOPS), stopping.on_signal, interrupts)
     explain(run, view)
+    if args.profile and not args.json and (profile := profile_table.read(run.path)):
+        print(f"\n{profile}")
     return exit_code(view, interrupted=stopping.by_ctrl_c)
 
 

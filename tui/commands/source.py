@@ -22,9 +22,15 @@ def use_data_folder(args: Namespace) -> None:
 
 
 def overrides(args: Namespace) -> list[Override]:
-    """``--set``, ``--name``, ``--seed`` and ``--device`` as overrides of the preset; the last of equal keys wins."""
+    """``--set`` and the options that stand for a setting, as overrides; the last of equal keys wins."""
     found = set_overrides(args)
-    for key, value in (("name", args.name), ("train.seed", args.seed), ("train.device", args.device)):
+    given = (
+        ("name", args.name),
+        ("train.seed", args.seed),
+        ("train.device", args.device),
+        ("train.profile", args.profile),
+    )
+    for key, value in given:
         if value is not None:
             found.append((key, _quoted(value) if key == "name" else str(value)))
     return found
