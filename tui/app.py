@@ -60,13 +60,15 @@ class CifarApp(App[int], inherit_bindings=False):
         fps: float | None = None,
         lite: bool = False,
     ) -> None:
-        super().__init__()
+        own_colours: Depth = "16" if lite and depth != "none" else depth
+        # Said at once: Textual chooses what NO_COLOR does before it knows our themes.
+        super().__init__(ansi_color=True if own_colours in ("16", "none") else None)
+        self._depth: Depth = own_colours
         self.keymap = keymap
         self.settings = remembered or Settings(None)
         self.lite = lite
         self.fps = fps or (LITE_FPS if lite else FPS)
         self.log_path = settings.log_file(os.environ)
-        self._depth: Depth = "16" if lite and depth != "none" else depth
         self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
         self.services = Services(root, self._poke, self._say_from_thread, self.call_later)
         self.undone: list[Undo] = []

@@ -270,7 +270,8 @@ def select_row(grid: Grid, row: int, palette: Palette) -> None:
         under = Style(bgcolor=palette.colour("selection"))
         grid.cells[row] = [(text, style if style.bgcolor else style + under) for text, style in grid.cells[row]]
     else:
-        grid.cells[row] = [(text, style + Style(reverse=True)) for text, style in grid.cells[row]]
+        plain, bold = Style(reverse=True), Style(reverse=True, bold=True)
+        grid.cells[row] = [(text, bold if style.bold else plain) for text, style in grid.cells[row]]
 
 
 def _draw_progress(grid: Grid, row: int, one: Placed, run: RunView, palette: Palette) -> None:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.segment import Segment
 from textual.color import Color
+from textual.filter import LineFilter
 from textual.pilot import Pilot
 
 from engine import queue, system
@@ -114,6 +116,28 @@ async def test_every_colour_depth_shows_states_by_glyph(sample_runs: Path, depth
         await pilot.press("?")
         await pilot.pause()
         assert "Keys: Runs" in text_of(pilot)
+
+
+@pytest.mark.parametrize("depth", ["16", "none"])
+async def test_without_colours_text_is_never_painted_in_its_background(
+    sample_runs: Path, depth: theme.Depth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if depth == "none":
+        monkeypatch.setenv("NO_COLOR", "1")
+    async with CifarApp(sample_runs, depth=depth).run_test(size=(120, 36)) as pilot:
+        await pilot.pause(0.3)
+        filters = pilot.app.get_line_filters()
+        for strip in pilot.app.screen._compositor.render_strips():
+            for segment in strip:
+                (shown,) = [segment] if not filters else _filtered([segment], filters)
+                style = shown.style
+                assert style is None or style.color is None or style.color.is_default or style.color != style.bgcolor
+
+
+def _filtered(segments: list[Segment], filters: Sequence[LineFilter]) -> list[Segment]:
+    for one in filters:
+        segments = one.apply(segments, Color(0, 0, 0))
+    return segments
 
 
 async def test_ascii_shows_nothing_else(sample_runs: Path) -> None:
