@@ -73,19 +73,28 @@ def draw(table: Table, width: int, height: int, palette: Palette, *, narrow: boo
     grid = Grid(width, height)
     pen = _Pen(grid, table, palette, KEYS_NARROW if narrow else KEYS, room_for_lines(width, narrow=narrow))
     count = room_for_metrics(table, height)
-    pen.head(0, "Metrics", "" if narrow else "best, and difference", "metrics")
+    pen.head(0, "Metrics", "" if narrow else "best, and difference", "metrics", pen.lines_beyond())
     for row in range(count):
         pen.figures(1 + row, table.metrics[row], strong=row == 0)
-    top = 1 + count + _gap(height)
-    pen.head(top, "Configuration", _keys_remark(table.settings, narrow=narrow), "settings")
-    room = room_for_settings(table, height)
+    top, room = 1 + count + _gap(height), room_for_settings(table, height)
     start = min(table.scroll, max(len(table.settings.rows) - room, 0))
+    beyond = _rows_beyond(start, len(table.settings.rows) - start - room)
+    pen.head(top, "Configuration", _keys_remark(table.settings, narrow=narrow), "settings", beyond)
     for row, setting in enumerate(table.settings.rows[start : start + room], top + 1):
         pen.setting(row, setting)
     if not table.settings.rows and room:
         grid.write(top + 1, 1, "no setting differs", palette.style("dim"))
-    pen.more(top, below=len(table.settings.rows) - start - room, above=start)
     return grid
+
+
+def _rows_beyond(above: int, below: int) -> str:
+    """`5 more ↓` where settings do not all fit."""
+    signs = glyphs.active()
+    texts = [
+        f"{above} {signs.sorted_up}" if above and below > 0 else f"{above} more {signs.sorted_up}" if above else ""
+    ]
+    texts.append(f"{below} more {signs.sorted_down}" if below > 0 else "")
+    return "   ".join(filter(None, texts))
 
 
 def _keys_remark(settings: Difference, *, narrow: bool) -> str:
@@ -107,7 +116,8 @@ class _Pen:
         places = shown_lines(self.table, self.room)
         return [(place, 1 + self.keys + index * COLUMN) for index, place in enumerate(places)]
 
-    def head(self, row: int, title: str, remark: str, pane: str) -> None:
+    def head(self, row: int, title: str, remark: str, pane: str, beyond: str) -> None:
+        """Title, remark, the names of the lines over a rule, and at its end what is not in view."""
         focused = self.table.focused == pane
         rule = self.palette.style("accent" if focused else "rule")
         name = self.palette.style("accent", bold=True) if focused else self.palette.style("dim")
@@ -115,41 +125,31 @@ class _Pen:
         gap = "   " if self.keys == KEYS else " "
         parts = [(title, name), (f"{gap}{remark}" if remark else "", self.palette.style("dim")), (" ", rule)]
         self.grid.write_parts(row, 1, line.cut(parts, self.keys - 1))
+        end = self.grid.width - 1 - (cell_len(beyond) + 1 if beyond else 0)
         for place, column in self._columns():
-            self._name(row, column, place)
-        if pane == "metrics":
-            self._beyond(row)
+            self._name(row, column, place, min(COLUMN - 3, end - column - 2))
+        if beyond:
+            self.grid.write(row, end, f" {beyond}", self.palette.style("accent"))
 
-    def _name(self, row: int, column: int, place: int) -> None:
+    def _name(self, row: int, column: int, place: int, room: int) -> None:
         found, colour = self.table.lines[place], self.table.colours[place]
         style = colour.solid + Style(bold=True)
         letter = f"{colour.letter} " if colour.letter and not self.palette.rich_in_colour else ""
-        name = shorten(found.title, COLUMN - 5 - len(letter), glyphs.active().ellipsis)
+        name = shorten(found.title, max(room - 1 - len(letter), 1), glyphs.active().ellipsis)
         if place == self.table.selected:
             style = style + self.palette.style("selection")
         self.grid.write(row, column - 1, " ", style=Style())
         parts = [(f"{glyphs.active().legend} ", colour.solid), (letter + name, style), (" ", Style())]
         self.grid.write_parts(row, column, parts)
 
-    def _beyond(self, row: int) -> None:
+    def lines_beyond(self) -> str:
         """`2 more →` where there are lines beyond those in view."""
         others = [place for place in range(len(self.table.lines)) if place != self.table.baseline]
         shown = shown_lines(self.table, self.room)[1:]
         before = others.index(shown[0]) if shown else 0
-        after = len(others) - before - len(shown)
-        signs = glyphs.active()
+        after, signs = len(others) - before - len(shown), glyphs.active()
         texts = [f"{signs.left} {before} more" if before else "", f"{after} more {signs.right}" if after > 0 else ""]
-        self._at_the_end(row, "   ".join(filter(None, texts)))
-
-    def more(self, row: int, *, below: int, above: int) -> None:
-        """`5 more ↓` where settings do not all fit."""
-        signs = glyphs.active()
-        texts = [f"{above} more {signs.up}" if above else "", f"{below} more {signs.down}" if below > 0 else ""]
-        self._at_the_end(row, "   ".join(filter(None, texts)))
-
-    def _at_the_end(self, row: int, text: str) -> None:
-        if text:
-            self.grid.write(row, self.grid.width - 2 - cell_len(text), f" {text} ", self.palette.style("accent"))
+        return "   ".join(filter(None, texts))
 
     def figures(self, row: int, figures: Row, *, strong: bool) -> None:
         dim = self.palette.style("dim")

@@ -224,7 +224,9 @@ async def test_the_keys_of_plots(tmp_path: Path, compared: list[str]) -> None:
         screen = await opened(pilot, compared)
         await pilot.press("+", "+", "-")
         await seen(pilot, "smooth 0.10")
-        await pilot.press("0", "l", "x")
+        await pilot.press("l")
+        await seen(pilot, "Accuracy stays linear; m chooses another metric")
+        await pilot.press("m", "m", "0", "x")
         shown = await seen(pilot, "y log")
         assert "x time" in shown
         await pilot.press("x", "x", "z", "<")

@@ -168,7 +168,7 @@ class CompareScreen(PlotKeys, RunActions):
     def _settings_shown(self, metric: Metric) -> list[tuple[str, str]]:
         """Label and value of each setting, those that give way first at the end."""
         shown = [("metric", f"{metric.title} {metric.unit}".rstrip()), ("x", self.state.x)]
-        shown += [("y", "log")] if self.state.log_y else []
+        shown += [("y", "log")] if self.state.log_y and metric.unit != "%" else []
         return [
             *shown,
             ("smooth", f"{self.state.smoothing:.2f}"),
@@ -287,6 +287,11 @@ class CompareScreen(PlotKeys, RunActions):
             self._select(1)
         else:
             super().action_cross_hair_right()
+
+    def action_log_y(self) -> None:
+        super().action_log_y()
+        if self.state.log_y and self._compared.metric(self._series).unit == "%":
+            self.say(f"Accuracy stays linear; {self._key('metric')} chooses another metric")
 
     def on_plot_view_pointed(self, message: PlotView.Pointed) -> None:
         self._go_to(message.view.id or "overlay")
