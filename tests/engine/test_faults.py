@@ -331,19 +331,23 @@ class TestMutants:
 
     def test_mutant_without_the_anchor_a_cut_log_is_read_on_from_the_wrong_place(self, tmp_path: Path) -> None:
         log = tmp_path / "metrics.jsonl"
-        writer = MetricsWriter(log)
-        for step in range(10):
-            writer.append({"kind": "step", "step": step})
-        for protected in (True, False):
-            tail = MetricsTail(log)
-            tail.poll()
+
+        def rewrite(steps: range) -> None:
+            log.touch()
             os.truncate(log, 0)
             writer = MetricsWriter(log)
-            for step in range(100, 120):
+            for step in steps:
                 writer.append({"kind": "step", "step": step})
+            writer.close()
+
+        for protected in (True, False):
+            rewrite(range(10))
+            tail = MetricsTail(log)
+            tail.poll()
+            rewrite(range(100, 140))
             tail._anchor = tail._anchor if protected else b""
             found = [record["step"] for record in tail.poll() if "step" in record]
-            assert (found == list(range(100, 120))) is protected
+            assert (found == list(range(100, 140))) is protected
 
     def test_mutant_with_text_left_as_it_is_a_view_carries_an_escape(
         self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
@@ -363,3 +367,59 @@ class TestMutants:
         monkeypatch.setattr("engine.run_view.is_ours", lambda folder: True)
         assert not run.view().read_only
         run.request("stop", "me")
+
+
+class TestEngineErrors:
+    """How the engine's process ends when something inside it goes wrong."""
+
+    @staticmethod
+    def ended(run: RunFolder, monkeypatch: pytest.MonkeyPatch, error: Exception) -> int:
+        from engine import worker
+
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(worker, "_run", fail)
+        return worker.main(run.path)
+
+    def test_an_exception_is_a_line_in_the_table_and_a_traceback_in_the_log(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("torch")
+        assert self.ended(run, monkeypatch, ZeroDivisionError("of one\nby nothing")) == 1
+        assert (run.view().state, run.view().reason) == ("failed", "ZeroDivisionError: of one")
+        assert "Traceback" in capfd.readouterr().err
+
+    def test_lack_of_gpu_memory_names_a_smaller_batch(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        torch = pytest.importorskip("torch")
+        from engine import worker
+        from engine.experiment import load
+
+        monkeypatch.setattr(worker, "loads", lambda *_: load("quickstart", [("train.batch_size", "200")]))
+        message = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
+        assert self.ended(run, monkeypatch, torch.OutOfMemoryError(message)) == 1
+        assert run.view().state == "failed"
+        assert "out of memory at batch 200 (needed 2.00 GiB" in run.view().reason
+        assert run.view().reason.endswith("try train.batch_size=128")
+        assert "Traceback" not in capfd.readouterr().err
+
+    def test_a_checkpoint_of_another_experiment_is_refused_with_both_named(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        torch = pytest.importorskip("torch")
+        from engine import worker
+        from engine.checkpoint import Checkpointer
+        from engine.experiment import load
+
+        experiment = load("quickstart")
+        run = create(tmp_path / "runs", experiment.to_yaml(), {"state": "starting"}, {"name": "x"})
+        run.new_attempt()
+        checkpointer = Checkpointer(run.path / "ckpt")
+        checkpointer.save({"step": 1, "epoch": 0.1, "model": {"w": torch.ones(3)}, "config_hash": "other"}, None, 0)
+        checkpointer.close()
+        assert worker.main(run.path, resume=True) == 2
+        said = capfd.readouterr()
+        assert f"it is of experiment other, this run is {experiment.config_hash}" in said.out
+        assert "none of the 1 checkpoints" in run.view().reason
