@@ -90,11 +90,9 @@ def draw(table: Table, width: int, height: int, palette: Palette, *, narrow: boo
 def _rows_beyond(above: int, below: int) -> str:
     """`5 more ↓` where settings do not all fit."""
     signs = glyphs.active()
-    texts = [
-        f"{above} {signs.sorted_up}" if above and below > 0 else f"{above} more {signs.sorted_up}" if above else ""
-    ]
-    texts.append(f"{below} more {signs.sorted_down}" if below > 0 else "")
-    return "   ".join(filter(None, texts))
+    before = f"{above} more {signs.sorted_up}" if above else ""
+    after = f"{below} more {signs.sorted_down}" if below > 0 else ""
+    return "   ".join(filter(None, (before, after)))
 
 
 def _keys_remark(settings: Difference, *, narrow: bool) -> str:

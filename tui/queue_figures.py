@@ -70,7 +70,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """All that the screen shows. `all_done_s` are seconds until nothing waits or runs any more, None if unknown."""
+    """All that the screen shows. `all_done_s` are seconds until nothing waits or runs any more, None if unknown.
+
+    `empty` is what is said in place of waiting runs.
+    """
 
     status: Status
     slots: tuple[SlotRow, ...] = ()
@@ -81,6 +84,7 @@ class QueueFigures:
     all_done_s: float | None = None
     all_done_rough: bool = False
     endings: str = ""
+    empty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +97,18 @@ class Keys:
     add: str = "a"
 
 
+DEFAULT_KEYS = Keys()
+
+
 def figures(
-    view: QueueView, past: Sequence[RunView], sample: Sample | None, host: str, keys: Keys | None = None
+    view: QueueView, past: Sequence[RunView], sample: Sample | None, host: str, keys: Keys = DEFAULT_KEYS
 ) -> QueueFigures:
     """The queue in figures, `past` being all known runs, from which estimates are made."""
     waiting, ends = _schedule(view, past)
     running = [run for place in view.places for run in place.runs]
     known = None if any(end is None for end in ends) or not ends else max(end for end in ends if end is not None)
     return QueueFigures(
-        status=status(view, host, keys or Keys()),
+        status=status(view, host, keys),
         slots=tuple(_slot_rows(view, sample)),
         waiting=waiting,
         done=tuple(DoneRow(run, ending_words(run)) for run in view.done),
@@ -110,6 +117,7 @@ def figures(
         all_done_s=known,
         all_done_rough=any(row.rough or (row.takes and row.takes.rough) for row in waiting if not row.word),
         endings=count_endings(view.done),
+        empty="" if view.waiting else f"Nothing waits. {keys.new} makes a run, {keys.add} adds it here",
     )
 
 
@@ -124,7 +132,7 @@ def status(view: QueueView, host: str, keys: Keys) -> Status:
     if able:
         return Status("starting", "starting", f"no runner lives; one is being started on {host}")
     if not view.waiting:
-        return Status("queued", "at rest", f"nothing waits; {keys.new} makes a run, {keys.add} adds it here")
+        return Status("queued", "at rest", f"{_capacity(view)}; advances as soon as something waits")
     if not free:
         return Status("queued", "at rest", f"all that waits is held; {keys.hold} releases")
     return Status("queued", "at rest", "what waits asks for a device that is not here")

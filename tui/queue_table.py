@@ -139,7 +139,7 @@ def draw(board: Board, width: int, height: int, palette: Palette) -> Grid:
 def _draw_waiting(pen: "_Pen", row: int, room: int) -> int:
     waiting = pen.board.figures.waiting
     if not waiting:
-        pen.grid.write(row, NAME, pen.board.figures.status.text, pen.palette.style("dim"))
+        pen.grid.write(row, NAME, pen.board.figures.empty, pen.palette.style("dim"))
         return row + 1
     pen.waiting_head(row)
     for index, entry in pen.window(1, waiting, room):

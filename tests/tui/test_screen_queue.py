@@ -273,7 +273,7 @@ async def test_an_empty_queue_says_what_helps(tmp_path: Path, add_run: AddRun, r
     runner.lives = False
     add_run("over")
     async with app_of(tmp_path / "runs").run_test(size=(120, 36)) as pilot:
-        shown = await opened(pilot, "nothing waits; n makes a run, a adds it here")
+        shown = await opened(pilot, "Nothing waits. n makes a run, a adds it here")
         assert shown.here() is None
         await pilot.press("j", "k", "G", "J", "D", "tab", "enter")
 
