@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from engine import __version__, atomic, checkpoint, device
+from engine.analysis import inclusion
 from engine.checkpoint import Checkpointer, State
 from engine.counting import count
 from engine.data.dataset import load as load_data
@@ -115,6 +116,8 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
         train(training, recorder, checkpointer)
         recorder.write_summary(phase="testing", **training.progress())
         results = evaluate_test_set(training, run, recorder)
+        if experiment.optimizer.algorithm == "dessilbi" and not checkpointer.problem:
+            inclusion.record(run)
     finally:
         checkpointer.close()
         if training.profile:
