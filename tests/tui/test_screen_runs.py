@@ -395,6 +395,10 @@ def test_picture(snap_compare: Callable[..., bool], still_runs: Path, size: tupl
         await pilot.press("G", "k", "space", "g")
         if screen.size_class != "narrow":
             await until(pilot, lambda: "92.67 @ 110" in text_of(pilot), "the preview is drawn")
+        await until(pilot, lambda: screen.app.services.machine.device, "the machine is looked at")
+        await until(pilot, lambda: not screen._redraw_asked, "the last key is drawn")
+        screen._tick_now()
+        await pilot.pause()
 
     app = StillApp(still_runs, remembered=remembered)
     assert snap_compare(app, terminal_size=size, run_before=settle)
