@@ -88,7 +88,6 @@ ACTIONS: tuple[Action, ...] = (
         "Mark and make",
         ("compare", "c", "compare marked"),
         ("new_run", "n", "new run"),
-        ("new_from_this", "N", "new from this one"),
         ("open_folder", "o", "open another folder"),
     ),
     *_actions(
@@ -102,6 +101,7 @@ ACTIONS: tuple[Action, ...] = (
     *_actions(
         "run",
         "Act on the run",
+        ("new_from_this", "N", "new from this one"),
         ("stop", "S", "stop"),
         ("pause", "P", "pause, continue"),
         ("resume", "R", "resume"),

@@ -97,6 +97,10 @@ class RunActions(BaseScreen):
         asked = f"{called(run)} writes a checkpoint after this step"
         self.in_thread(lambda: _checkpoint(run), lambda _: self.say(asked))
 
+    def action_new_from_this(self) -> None:
+        run = self.here()
+        self.app.new_from(run.id if run else None)
+
     def action_resume(self) -> None:
         run = self.here()
         if run is None or run.live:

@@ -371,10 +371,6 @@ class RunsScreen(RunActions):
         if under is not None:
             self.app.open_log(under.id)
 
-    def action_new_from_this(self) -> None:
-        under = self.here()
-        self.app.new_from(under.id if under else None)
-
     def action_open_folder(self) -> None:
         ask_folder(self)
 
