@@ -4,8 +4,8 @@
     python -m benchmarks.gpu --peer airbench94=PATH/airbench94_muon.py --runs 10
 
 Calibration (matrix product, copy, cost of one eager operation), the augmentation alone, and the training step: eager,
-compiled, and captured in a graph, for three networks and two batch sizes. With ``--peer``, instead: that script as it is,
-by its own file and timer, before and after our preset of that name, whose time its run folder notes.
+compiled, and captured in a graph, for three networks and two batch sizes. With ``--peer``, instead: that script as it
+is, by its own file and timer, before and after our preset of that name, whose time its run folder notes.
 """
 
 import argparse

@@ -40,7 +40,7 @@ class Recorder:
         self._summary = SummaryWriter(run.path / "summary.json")
         self._fields: dict[str, Any] = {**run.summary(), **facts}
         spark = self._fields.get("spark")
-        self._spark: deque[float] = deque(spark if isinstance(spark, list) else [], maxlen=10_000)
+        self._spark: list[float] = list(spark) if isinstance(spark, list) else []
         self._lock = threading.RLock()
         self._requests: deque[dict[str, Any]] = deque()
         self._signal: int | None = None
@@ -94,9 +94,8 @@ class Recorder:
     def add_spark(self, value: float) -> None:
         """Add an epoch's headline figure to the curve that lists draw, thinned to at most 32 points."""
         self._spark.append(value)
-        points = list(self._spark)
-        stride = max(1, -(-len(points) // SPARK_POINTS))
-        self.update(spark=[round(point, 3) for point in points[::-1][::stride][::-1]])
+        stride = -(-len(self._spark) // SPARK_POINTS)
+        self.update(spark=[round(point, 3) for point in self._spark[::-stride][::-1]])
 
     def end(self, state: str, reason: str = "", **fields: Any) -> None:
         """The last word on this attempt: a record and the summary, both on disk when this returns.
