@@ -84,7 +84,7 @@ def apply(runtime: Runtime) -> None:
     torch.backends.cudnn.deterministic = runtime.deterministic
     torch.use_deterministic_algorithms(runtime.deterministic)
     # Filling every new tensor with NaN first finds reads of what was never written, and costs some percent.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # TensorFloat-32 would be neither fp32 as asked for nor needed beside bf16.
     torch.backends.cuda.matmul.allow_tf32 = runtime.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
