@@ -281,7 +281,7 @@ class TestState:
     @pytest.mark.parametrize("pid", [0, 1, -1, 2**40, "text", None, os.getppid()])
     def test_nonsense_and_strangers_in_proc_json(self, run: RunFolder, pid: object) -> None:
         attempt = run.new_attempt()
-        identity = {**ME.to_json(), "pid": pid}
+        identity = {**ME.to_json(), "pid": pid, "start_ticks": 1}  # our parent may have begun in our own tick
         (attempt.path / "proc.json").write_text(json.dumps({"supervisor": identity, "engine": identity}))
         write_state(run, "running")
         assert run.view().state == "crashed"
