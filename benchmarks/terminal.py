@@ -1,112 +1,28 @@
 """The terminal over a real pty: first frame, bytes, latency, long runs, memory and idle.
 
-    python -m benchmarks.terminal [--size 160x48] [--rounds 5]
+    python -m benchmarks.terminal [--size 160x48] [--rounds 5] [--million] [--leet DIR]
 
-Everything is measured from outside: what the program writes to its terminal, and what /proc says of it. Where `wandb`
-is on the PATH, `wandb leet` is started on 500 runs of its own beside ours.
+Everything is measured from outside: what the program writes to its terminal, and what /proc says of it. With
+`--leet DIR`, a folder of W&B's own with as many runs, `wandb leet` is started in turns with ours.
 """
 
 import argparse
-import fcntl
-import os
-import pty
-import re
 import resource
-import select
-import shutil
-import signal
-import struct
-import sys
 import tempfile
-import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyte
 
 from benchmarks import report
+from benchmarks.pty_terminal import CIFAR_TUI, COLOURFUL, PATIENCE_S, Terminal
 from engine import runs
 from engine.metrics_log import MetricsWriter
 from engine.runs import RunFolder, SummaryWriter
 
-UNKNOWN = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z]|\x1b\[[0-9;?]*\$[a-z]|\x1b[P_^].*?\x1b\\\\", re.S)
-TICKS = os.sysconf("SC_CLK_TCK")
-QUIET_S = 0.6
-PATIENCE_S = 20.0
 EPOCHS = 200
-
-
-class Terminal:
-    """A program on a pty of its own, and everything it has written."""
-
-    def __init__(self, command: Sequence[str], columns: int, rows: int, environment: dict[str, str]) -> None:
-        self.started = time.monotonic()
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.execvpe(command[0], list(command), {**os.environ, **environment})
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.bytes = 0
-        self._screen = pyte.Screen(columns, rows)
-        self._stream = pyte.ByteStream(self._screen)
-
-    def read(self, seconds: float) -> int:
-        """Take what comes within ``seconds``; returns how many bytes."""
-        deadline, before = time.monotonic() + seconds, self.bytes
-        while (left := deadline - time.monotonic()) > 0:
-            if not self._take(left):
-                break
-        return self.bytes - before
-
-    def until(self, *texts: str) -> float | None:
-        """Seconds until all of ``texts`` stand on the screen; None when they never do."""
-        began = time.monotonic()
-        while time.monotonic() - began < PATIENCE_S:
-            shown = "\n".join(self._screen.display)
-            if all(text in shown for text in texts):
-                return time.monotonic() - began
-            self._take(0.05)
-        return None
-
-    def settle(self) -> None:
-        """Read until nothing has come for a while."""
-        while self.read(QUIET_S):
-            pass
-
-    def press(self, keys: str) -> None:
-        """Type."""
-        os.write(self._fd, keys.encode())
-
-    def cpu_seconds(self) -> float:
-        """CPU time the program has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def memory(self) -> float:
-        """Resident memory in MB (10^6 bytes)."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
-
-    def close(self) -> None:
-        """End the program."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self._fd)
-
-    def _take(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._fd], [], [], seconds)
-        if not ready:
-            return False
-        try:
-            data = os.read(self._fd, 1 << 16)
-        except OSError:
-            return False
-        self.bytes += len(data)
-        # pyte does not know synchronised updates and private key modes; what it cannot place it would print.
-        self._stream.feed(UNKNOWN.sub(b"", data))
-        return True
 
 
 def main() -> None:
@@ -115,10 +31,11 @@ def main() -> None:
     parser.add_argument("--size", default="160x48")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--million", action="store_true", help="also open a run of a million steps")
+    parser.add_argument("--leet", type=Path, metavar="DIR", help="start `wandb leet` on this folder in turns with ours")
     options = parser.parse_args()
     columns, rows = map(int, options.size.split("x"))
     with tempfile.TemporaryDirectory(prefix="cifar-tui-bench-") as folder:
-        bench = Bench(Path(folder), columns, rows, options.rounds)
+        bench = Bench(Path(folder), columns, rows, options.rounds, options.leet)
         figures = bench.measure(million=options.million)
     print(
         report.table(
@@ -132,15 +49,19 @@ def main() -> None:
 class Bench:
     """All measurements on run folders made for them."""
 
-    def __init__(self, folder: Path, columns: int, rows: int, rounds: int) -> None:
+    def __init__(self, folder: Path, columns: int, rows: int, rounds: int, leet_runs: Path | None = None) -> None:
         self._folder, self._size, self._rounds = folder, (columns, rows), rounds
+        self._leet_runs = leet_runs
         self._home = folder / "home"
         self._home.mkdir()
 
     def measure(self, *, million: bool) -> dict[str, dict[str, Any]]:
         """Every figure, raw and as a row of the table."""
         many = self._many(500)
-        first = [self._first_frame(many, []) for _ in range(self._rounds)]
+        first, leet = [], []
+        for _ in range(self._rounds):
+            first.append(self._first_frame(many, []))
+            leet += [self._leet()] if self._leet_runs else []
         lite = [self._first_frame(many, ["--lite"]) for _ in range(self._rounds)]
         idle = self._idle(many)
         live = self._live()
@@ -167,25 +88,14 @@ class Bench:
         if million:
             raw["million"] = self._long(1_000_000)
             rows["memory, a million steps open"] = [f"{raw['million']['memory_mb']:.0f} MB", "70 MB"]
-        leet = self._leet()
         if leet:
             raw["leet"] = leet
-            rows["wandb leet, first frame beside it"] = [report.Spread.of(leet).text(".2f") + " s", "–"]
+            rows["wandb leet in turns with it, its first frame"] = [report.Spread.of(leet).text(".2f") + " s", "–"]
         return {"rows": rows, "raw": raw}
 
     def _open(self, root: Path, arguments: Sequence[str] = ()) -> Terminal:
-        command = [
-            sys.executable,
-            "-P",
-            "-c",
-            "import sys, tui.cli; sys.exit(tui.cli.main())",
-            "--runs",
-            str(root),
-            *arguments,
-        ]
-        home = {"HOME": str(self._home), "XDG_CONFIG_HOME": str(self._home), "XDG_CACHE_HOME": str(self._home)}
-        terminal = Terminal(command, *self._size, {**home, "TERM": "xterm-256color", "COLORTERM": "truecolor"})
-        return terminal
+        home = {name: str(self._home) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+        return Terminal([*CIFAR_TUI, "--runs", str(root), *arguments], *self._size, {**COLOURFUL, **home})
 
     def _first_frame(self, root: Path, arguments: Sequence[str]) -> tuple[float, int]:
         """Seconds from the start to the names of runs on the screen, and bytes until it is quiet."""
@@ -268,17 +178,10 @@ class Bench:
             make_run(root, f"bench-{index:04}", "finished", epochs=3)
         return root
 
-    def _leet(self) -> list[float]:
-        """First frame of `wandb leet` on as many runs, where it is installed."""
-        wandb = shutil.which("wandb")
-        folder = os.environ.get("BENCH_WANDB_RUNS", "")
-        if wandb is None or not folder:
-            return []
-        return [self._leet_once(wandb, folder) for _ in range(self._rounds)]
-
-    def _leet_once(self, wandb: str, folder: str) -> float:
-        terminal = Terminal([wandb, "leet", folder], *self._size, {"TERM": "xterm-256color"})
-        seconds = terminal.until("loss")
+    def _leet(self) -> float:
+        """Seconds to the list of runs and the charts of `wandb leet` on its own folder of runs."""
+        terminal = Terminal(["wandb", "leet", str(self._leet_runs)], *self._size, {"TERM": "xterm-256color"})
+        seconds = terminal.until("Runs [1-", "loss")
         terminal.close()
         return PATIENCE_S if seconds is None else seconds
 
