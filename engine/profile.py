@@ -17,7 +17,7 @@ from engine import atomic
 from engine.profile_table import table
 
 ON_DEVICE = ("data", "forward", "backward", "optimizer", "averages", "captured step")
-ON_HOST = ("logging", "evaluation", "checkpoint")
+ON_HOST = ("logging", "evaluation", "checkpoint", "testing")
 # Steps of a trace: left out while caches fill, warmed up, recorded.
 TRACE_WAIT, TRACE_WARMUP, TRACE_ACTIVE = 10, 3, 10
 MOST_PENDING = 4_000

@@ -115,7 +115,8 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     try:
         train(training, recorder, checkpointer)
         recorder.write_summary(phase="testing", **training.progress())
-        results = evaluate_test_set(training, run, recorder)
+        with training.timed("testing"):
+            results = evaluate_test_set(training, run, recorder)
         if experiment.optimizer.algorithm == "dessilbi" and not checkpointer.problem:
             inclusion.record(run)
     finally:
