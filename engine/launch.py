@@ -177,7 +177,7 @@ def _environment(run: RunFolder, slot: slots.Slot | None) -> dict[str, str]:
 
     OpenMP's threads shall wait for each other busily for microseconds only: by default they burn milliseconds of the
     core that the one they wait for needs, when other programs are there (benchmarks/results/threads.json: a small
-    network in two threads on two busy cores trains six times faster so).
+    network in two threads on two busy cores trains some seven times faster so).
     """
     environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | os.environ
     if "OMP_WAIT_POLICY" not in environment:
