@@ -21,6 +21,7 @@ from engine.experiment import Experiment, from_tree, source_of
 from engine.options.base import Options, option
 from engine.options.training import Published
 from engine.runs import RunView
+from engine.tested import compared
 from engine.validation import sentences
 
 MAX_MEMBERS = 10_000
@@ -227,7 +228,7 @@ def _result(index: int, row: Row, runs: Sequence[RunView | None], counts: Counts
         published=published,
         notes=" ".join(part for part in (published.note, row.notes) if part),
         runs=tuple(runs),
-        test=_figure([compared_accuracy(run, published) for run in finished]),
+        test=_figure([compared(run, published.checkpoint) for run in finished]),
         validation=_figure([run.best for run in finished if run.best_metric == "val_accuracy"]),
         train=_figure([run.last.get("train_accuracy") for run in finished]),
         epochs=_figure([run.epoch for run in finished]),
@@ -235,13 +236,6 @@ def _result(index: int, row: Row, runs: Sequence[RunView | None], counts: Counts
         parameters=next((run.parameters for run in finished), counts.parameters if counts else None),
         macs=next((run.macs for run in finished), counts.macs if counts else None),
     )
-
-
-def compared_accuracy(run: RunView, published: Published) -> float | None:
-    """The test accuracy that is set against the published one: of the best checkpoint unless that was the last's."""
-    if published.checkpoint == "last" or run.test is None:
-        return run.test_last
-    return run.test
 
 
 def _figure(values: Iterable[float | None]) -> Figure | None:

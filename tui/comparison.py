@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from engine.curves import Axis, Band, Points, band, smooth
 from engine.run_view import RunView
+from engine.tested import tested
 from tui import format, glyphs
 from tui.configuration import Settings
 
@@ -230,11 +231,6 @@ def best_line(found: Sequence[Line], metric: Metric) -> int | None:
 def mean(values: Sequence[float]) -> float | None:
     """The arithmetic mean, None of nothing."""
     return statistics.fmean(values) if values else None
-
-
-def tested(view: RunView) -> float | None:
-    """Test accuracy of the best checkpoint in percent, or of the last where no best one was kept."""
-    return view.test if view.test is not None else view.test_last
 
 
 def metric_rows(found: Sequence[Line], baseline: int) -> list[Row]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.run_view import RunView
-from tui.comparison import Line, mean, tested
+from engine.tested import tested
+from tui.comparison import Line, mean
 
 SizeAxis = Literal["parameters", "macs"]
 

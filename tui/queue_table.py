@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.run_view import RunView
+from engine.tested import tested
 from engine.text import shorten
 from tui import chrome, format, glyphs, line
 from tui.grid import Grid
@@ -331,8 +332,8 @@ class _Pen:
         else:
             self._common(row, run)
             self.right(row, self.at.epochs, _best(run), text)
-            tested = run.test if run.test is not None else run.test_last
-            self.right(row, self.at.epochs + 8, format.accuracy(tested), text if tested is not None else dim)
+            figure = tested(run)
+            self.right(row, self.at.epochs + 8, format.accuracy(figure), text if figure is not None else dim)
             self.right(row, self.at.takes, format.duration(run.active_s or None, table=True), dim)
         if cursor:
             select_row(self.grid, row, self.palette)

@@ -65,9 +65,21 @@ class Results:
     """All that was tested: one account a checkpoint, `best` before `last`."""
 
     classes: tuple[str, ...]
-    chosen_on: str
     accounts: tuple[Account, ...]
     published: float | None = None
+    published_for: str = "best"  # the checkpoint that the published accuracy is compared with
+
+    def beyond_published(self, account: Account) -> float | None:
+        """The accuracy of an account minus the published one, in points; None where that was another checkpoint's."""
+        alone = len(self.accounts) == 1 and self.published_for == "best"
+        if self.published is None or not (alone or account.which == self.published_for):
+            return None
+        return account.accuracy - self.published
+
+    def first(self) -> int:
+        """The account to begin with: of the checkpoint that is compared, the best one where that is not told."""
+        found = [place for place, account in enumerate(self.accounts) if account.which == self.published_for]
+        return found[0] if found else 0
 
 
 def read(value: Mapping[str, Any] | None) -> Results | None:
@@ -82,8 +94,9 @@ def read(value: Mapping[str, Any] | None) -> Results | None:
     found = (_account(which, checkpoints.get(which), len(classes)) for which in ("best", "last"))
     accounts = tuple(account for account in found if account is not None)
     published = value.get("published")
-    figure = _number(published.get("test_accuracy")) if isinstance(published, Mapping) else None
-    return Results(classes, clean(str(value.get("chosen_on", ""))), accounts, figure) if accounts else None
+    known: Mapping[str, Any] = published if isinstance(published, Mapping) else {}
+    compared = "last" if known.get("checkpoint") == "last" else "best"
+    return Results(classes, accounts, _number(known.get("test_accuracy")), compared) if accounts else None
 
 
 def _account(which: str, value: Any, classes: int) -> Account | None:

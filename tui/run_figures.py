@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.curves import Points
 from engine.runs import RunView
+from engine.tested import beyond_published, published_accuracy, tested
 from tui import format, glyphs
 from tui.configuration import Settings
 from tui.run_plots import Series, best, watched_set
@@ -86,9 +87,8 @@ def best_group(view: RunView, series: Series, about: About) -> Group:
         _best_fact(f"{judged}_loss", series),
         _since_best(view, series, judged, about),
     ]
-    if view.test is not None:
-        last = f"last {format.accuracy(view.test_last)}" if view.test_last is not None else "best epoch"
-        facts.append(Fact("test accuracy", f"{format.accuracy(view.test)} %", last, strong=True))
+    if (accuracy := tested(view)) is not None:
+        facts.append(Fact("test accuracy", f"{format.accuracy(accuracy)} %", _of_checkpoint(view), strong=True))
     facts.append(_published(view))
     return Group("Best so far" if view.live else "Best", tuple(facts))
 
@@ -101,6 +101,13 @@ def _best_fact(name: str, series: Series, strong: bool = False) -> Fact:
     return Fact(label, value, f"epoch {top.epoch:g}", strong=strong)
 
 
+def _of_checkpoint(view: RunView) -> str:
+    """Beside the test accuracy of the best checkpoint that of the last, where both were tested."""
+    if view.test is None:
+        return "last epoch"
+    return "best epoch" if view.test_last is None else f"last {format.accuracy(view.test_last)}"
+
+
 def _since_best(view: RunView, series: Series, judged: str, about: About) -> Fact:
     top = best(series, f"{judged}_accuracy")
     epochs = series(f"{judged}_accuracy", "epoch")[0]
@@ -109,12 +116,11 @@ def _since_best(view: RunView, series: Series, judged: str, about: About) -> Fac
 
 
 def _published(view: RunView) -> Fact:
-    figure = view.published.get("test_accuracy")
-    if not isinstance(figure, float | int):
+    figure, beyond = published_accuracy(view), beyond_published(view)
+    if figure is None:
         return Fact("published", format.unknown())
-    ours = view.test if view.test is not None else view.test_last
-    remark = "on test" if ours is None else f"{format.delta(ours - figure)} on test"
-    return Fact("published", f"{format.accuracy(figure)} %", remark)
+    of = "of the last" if view.published.get("checkpoint") == "last" and view.test is not None else "on test"
+    return Fact("published", f"{format.accuracy(figure)} %", of if beyond is None else f"{format.delta(beyond)} {of}")
 
 
 def now_group(view: RunView, series: Series, about: About) -> Group:

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.runs import RunView
+from engine.tested import tested
 from engine.text import shorten
 from tui import chrome, format, glyphs, line
 from tui.grid import Grid
@@ -166,8 +167,8 @@ def figures_line(view: RunView, rate: float | None, lr: float | None, width: int
     if view.best is not None:
         value = format.loss(view.best) if view.best_metric.endswith("loss") else f"{format.accuracy(view.best)} %"
         entries.append([("best ", dim), (value, palette.style("text", bold=True)), (f" @ {view.best_epoch:g}", dim)])
-    if view.test is not None:
-        entries.append([("test ", dim), (f"{format.accuracy(view.test)} %", palette.style("text", bold=True))])
+    if (accuracy := tested(view)) is not None:
+        entries.append([("test ", dim), (f"{format.accuracy(accuracy)} %", palette.style("text", bold=True))])
     if lr is not None:
         entries.append([("lr ", dim), (format.learning_rate(lr), text)])
     if rate is not None:

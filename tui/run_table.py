@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from engine.runs import RunView
+from engine.tested import tested
 from engine.text import shorten
 from tui import format, glyphs
 from tui.grid import Grid
@@ -41,10 +42,6 @@ def _val(run: RunView) -> float | None:
     return -run.best if run.best is not None and "loss" in run.best_metric else run.best
 
 
-def _test(run: RunView) -> float | None:
-    return run.test if run.test is not None else run.test_last
-
-
 COLUMNS: Mapping[str, Column] = {
     column.name: column
     for column in (
@@ -56,7 +53,7 @@ COLUMNS: Mapping[str, Column] = {
         Column("trend", "trend", 10, lambda run: short_reason(run), False, 112, text_first=True),
         Column("val", "val %", 5, _val),
         Column("at", "@", 3, lambda run: run.best_epoch, below=66, gap=1),
-        Column("test", "test %", 6, _test),
+        Column("test", "test %", 6, tested),
         Column("time", "time", 8, lambda run: run.active_s or None, below=100),
         Column("ended", "ended", 7, lambda run: run.ended or run.created),
         Column("tags", "tags", 10, lambda run: ",".join(run.tags) or None, False, 130, text_first=True),
@@ -308,8 +305,9 @@ def _cell(name: str, run: RunView, width: int, look: Look, *, cursor: bool) -> t
         case "at":
             return _figure(run, f"{run.best_epoch:.0f}" if run.best_epoch is not None else None), dim
         case "test":
-            tested = _test(run)
-            return _figure(run, None if tested is None else format.accuracy(tested)), dim if tested is None else text
+            accuracy = tested(run)
+            shown = None if accuracy is None else format.accuracy(accuracy)
+            return _figure(run, shown), dim if accuracy is None else text
         case "ended":
             return _when(run, look)
         case "tags":

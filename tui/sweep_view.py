@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.style import Style
 
 from engine.sweep import Result
+from engine.tested import compared
 from tui import format, glyphs
 from tui.dialogs import wrap
 from tui.grid import Grid
@@ -54,10 +55,9 @@ def draw_details(grid: Grid, result: Result, palette: Palette) -> None:
 
 def _runs(result: Result) -> list[str]:
     """`✓ 20261121-… seed 6953, test 89.66 %`"""
-    found = [run for run in result.runs if run is not None]
-    signs = glyphs.active()
-    return [
-        f"{signs.state(run.state)} {run.id}  seed {run.seed}  "
-        + (f"test {format.accuracy(run.test)} %" if run.test is not None else run.reason or run.state)
-        for run in found
-    ] or ["no run yet"]
+    lines = []
+    for run in [run for run in result.runs if run is not None]:
+        accuracy = compared(run, result.published.checkpoint)
+        outcome = run.reason or run.state if accuracy is None else f"test {format.accuracy(accuracy)} %"
+        lines.append(f"{glyphs.active().state(run.state)} {run.id}  seed {run.seed}  {outcome}")
+    return lines or ["no run yet"]

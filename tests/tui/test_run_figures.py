@@ -216,6 +216,17 @@ def test_best_so_far() -> None:
     assert over["published"] == ("92.49 %", "−0.09 on test")
 
 
+def test_a_published_figure_of_the_last_checkpoint_is_compared_with_ours_of_the_last() -> None:
+    published = {"test_accuracy": 92.49, "checkpoint": "last"}
+    view = replace(VIEW, state="finished", test=92.40, test_last=92.60, published=published)
+    facts = rows(best_group(view, SERIES, About()))
+    assert facts["test accuracy"] == ("92.40 %", "last 92.60")
+    assert facts["published"] == ("92.49 %", "+0.11 of the last")
+    without_best = rows(best_group(replace(view, test=None), SERIES, About()))
+    assert without_best["test accuracy"] == ("92.60 %", "last epoch")
+    assert without_best["published"] == ("92.49 %", "+0.11 on test")
+
+
 def test_a_run_that_watches_the_test_set_says_test() -> None:
     watching = series_of({"test_accuracy": ([1.0], [50.0]), "test_loss": ([1.0], [1.0]), "train_loss": ([1.0], [1.0])})
     assert "test accuracy" in rows(best_group(VIEW, watching, About()))

@@ -91,6 +91,17 @@ def test_what_is_read() -> None:
     assert {(m.label, m.answer) for m in mistakes_of(best, (3, 5))} == {(3, 5)}
 
 
+def test_the_difference_to_the_published_figure_is_of_the_checkpoint_that_it_was_published_for() -> None:
+    found = read(result() | {"published": {"test_accuracy": 92.49, "checkpoint": "last"}})
+    assert found is not None
+    best, last = found.accounts
+    assert found.accounts[found.first()] is last
+    assert found.beyond_published(best) is None
+    assert found.beyond_published(last) == pytest.approx(last.accuracy - 92.49)
+    assert results().first() == 0
+    assert results().beyond_published(results().accounts[1]) is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [

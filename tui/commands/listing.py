@@ -8,6 +8,7 @@ from argparse import Namespace
 from engine import runs
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
+from engine.tested import tested
 from tui import filter as run_filter
 from tui import format, glyphs
 from tui.commands.folder import find_run, runs_folder
@@ -81,7 +82,7 @@ def row(view: RunView, now: float) -> list[str]:
         epochs,
         format.loss(view.best) if "loss" in view.best_metric else format.accuracy(view.best),
         format_epoch(view.best_epoch),
-        format.accuracy(view.test if view.test is not None else view.test_last),
+        format.accuracy(tested(view)),
         format.duration(view.active_s or None, table=True),
         _when(view, now),
         ",".join(view.tags),

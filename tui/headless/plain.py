@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from engine.runs import RunView
+from engine.tested import beyond_published, published_accuracy
 from tui import format, glyphs
 from tui.headless.follow import Record
 
@@ -101,15 +102,15 @@ def result_lines(view: RunView) -> list[str]:
     if view.test is not None:
         last = f", last {format.accuracy(view.test_last)} %" if view.test_last is not None else ""
         lines.append(f"test accuracy {format.accuracy(view.test)} %{last}")
-    published = view.published.get("test_accuracy")
-    if isinstance(published, float | int):
-        lines.append(f"published {format.accuracy(published)} %{_difference(view, published)}")
+    elif view.test_last is not None:
+        lines.append(f"test accuracy {format.accuracy(view.test_last)} % of the last checkpoint")
+    published = published_accuracy(view)
+    if published is not None:
+        lines.append(f"published {format.accuracy(published)} %{_difference(view)}")
     return lines
 
 
-def _difference(view: RunView, published: float) -> str:
-    last = view.published.get("checkpoint") == "last" or view.test is None
-    ours = view.test_last if last else view.test
-    source = view.published.get("source")
+def _difference(view: RunView) -> str:
+    beyond, source = beyond_published(view), view.published.get("source")
     origin = f" ({source})" if source else ""
-    return origin if ours is None else f"{origin}, difference {format.delta(ours - published)}"
+    return origin if beyond is None else f"{origin}, difference {format.delta(beyond)}"

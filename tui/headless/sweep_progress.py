@@ -7,7 +7,8 @@ from typing import Protocol, TextIO
 from engine import text
 from engine.options.training import Published
 from engine.runs import RunView
-from engine.sweep import Member, compared_accuracy
+from engine.sweep import Member
+from engine.tested import compared
 from tui import format, glyphs
 from tui.headless.plain import format_epoch
 from tui.strict_json import to_line
@@ -136,7 +137,7 @@ def _figures(member: Member, run: RunView) -> str:
     if run.state != "finished":
         return ""
     published = member.experiment.published or Published()
-    ours = compared_accuracy(run, published)
+    ours = compared(run, published.checkpoint)
     epochs = "1 epoch" if run.epoch == 1 else f"{format_epoch(round(run.epoch, 1))} epochs"
     words = f"; {epochs} in {format.duration(run.active_s)}"
     words += f", test {format.accuracy(ours)} %"

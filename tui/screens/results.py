@@ -94,6 +94,7 @@ class ResultsScreen(RunActions):
                 "No test results are kept for this run: results/test/result.json is missing or damaged", "warn", "!"
             )
             return
+        self._which = results.first()
         self._cursor = worst_confusion(self.account)
         self._show()
 
@@ -293,10 +294,7 @@ def state_line(
         [("checkpoint ", dim), (account.which, text), (f", epoch {account.epoch:g}", dim)],
     ]
     if results.published is not None:
-        difference = account.accuracy - results.published
-        role = "good" if difference > -0.005 else "bad"
-        published = f"{format.accuracy(results.published)} % "
-        entries.append([("published ", dim), (published, text), (format.delta(difference), palette.style(role))])
+        entries.append(_published(results.published, results, account, palette))
     if account.ece is not None:
         entries.append([("ECE ", dim), (f"{format.accuracy(account.ece)} %", text)])
     right: list[Part] = [("took ", dim), (format.duration(view.active_s), bold)]
@@ -306,3 +304,15 @@ def state_line(
         if line.width_of([*left, *gap, *entry, *right]) + 4 <= width:
             left += [*gap, *entry]
     return left, right
+
+
+def _published(figure: float, results: Results, account: Account, palette: Palette) -> list[Part]:
+    """`published 92.49 % +0.07`, the difference only for the checkpoint that the published figure is compared with."""
+    parts: list[Part] = [
+        ("published ", palette.style("dim")),
+        (f"{format.accuracy(figure)} % ", palette.style("text")),
+    ]
+    beyond = results.beyond_published(account)
+    if beyond is None:
+        return [*parts, (f"for the {results.published_for}", palette.style("dim"))]
+    return [*parts, (format.delta(beyond), palette.style("good" if beyond > -0.005 else "bad"))]

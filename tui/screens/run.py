@@ -10,6 +10,7 @@ from textual.containers import Horizontal
 from engine import atomic
 from engine.curves import Axis, Reading
 from engine.runs import RunFolder, RunView
+from engine.tested import beyond_published, tested
 from tui import format, glyphs, run_lines, run_plots
 from tui.chrome import Kind, PartsLine
 from tui.configuration import flatten
@@ -298,7 +299,7 @@ class RunScreen(PlotKeys, RunActions):
         self.app.push_screen(LogScreen(self.run_id, searching=True))
 
     def action_results(self) -> None:
-        if self.run_view.test is None and self.run_view.test_last is None:
+        if tested(self.run_view) is None:
             self.say("No test results yet: they are computed once, when the run finishes")
             return
         self.app.open_results(self.run_id)
@@ -321,10 +322,10 @@ def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, Kind]
     """What is said when a run ends before one's eyes."""
     name = called(view)
     if view.state == "finished":
-        tested = f": {format.accuracy(view.test)} % on test" if view.test is not None else ""
-        published = view.published.get("test_accuracy")
-        alike = isinstance(published, float | int) and view.test is not None and abs(view.test - published) < 0.005
-        return f"{name} finished{tested}{', as published' if alike else ''}. {results_key} results", "good"
+        accuracy, beyond = tested(view), beyond_published(view)
+        on_test = "" if accuracy is None else f": {format.accuracy(accuracy)} % on test"
+        alike = ", as published" if beyond is not None and abs(beyond) < 0.005 else ""
+        return f"{name} finished{on_test}{alike}. {results_key} results", "good"
     reason = f": {view.reason}" if view.reason else ""
     kind: Kind = "said" if view.state == "stopped" else "bad"
     return f"{name} {view.state}{reason}. {resume_key} resumes", kind
