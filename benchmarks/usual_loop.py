@@ -3,6 +3,8 @@
 It shares nothing with the engine but the network it is given.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torchvision.transforms as T
@@ -18,7 +20,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, images: np.ndarray, labels: list[int], *, rotate: bool = False) -> None:
         self._images, self._labels = images, labels
-        steps = [T.RandomRotation(5)] if rotate else []
+        steps: list[Any] = [T.RandomRotation(5)] if rotate else []
         steps += [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)]
         self._transform = T.Compose(steps)
 
