@@ -11,7 +11,7 @@ from benchmarks.torture.outcome import Budget, Outcome
 from engine import checkpoint
 from engine.runs import RunFolder
 
-STEPS_A_KILL = 4  # how much longer a run is made for each kill that it is to survive
+STEPS_A_KILL = 8  # how much longer a run is made for each kill that it is to survive
 
 
 def kills(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]:

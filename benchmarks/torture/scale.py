@@ -24,7 +24,7 @@ def many_runs(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]
         _finished_run(folder, f"run {number}")
     outcome = Outcome(f"{budget.runs:,} runs listed")
     figures = {}
-    for what in ("rebuilt", "cold", "warm"):
+    for what in ("rebuilt", "first look", "warm"):
         if what != "warm":
             run_index.of.cache_clear()
         if what == "rebuilt":
