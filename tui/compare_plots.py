@@ -8,7 +8,7 @@ from typing import Literal
 from engine.curves import Axis
 from engine.run_view import RunView
 from engine.text import shorten
-from tui import comparison, format, glyphs, pareto, run_plots
+from tui import comparison, format, glyphs, parameter_budget, pareto, run_plots
 from tui.comparison import Drawn, Line, Metric, Series
 from tui.pareto import Dot, SizeAxis
 from tui.plot import decimate
@@ -16,7 +16,7 @@ from tui.plot.model import Band, Curve, Mark, Plot, Range, Upright
 from tui.plot.view_state import ViewState
 from tui.theme import Palette, RunColour
 
-BUDGET = 5.0  # million parameters
+_MILLION = 1e6
 _LEFT, _RIGHT = 6, 2
 _LABEL = 14
 _LONE_DOTS = 400  # beyond this many runs the scatter shows fewer of them, evenly
@@ -130,9 +130,11 @@ def scatter(
     axis: SizeAxis,
     palette: Palette,
     *,
+    budget: int,
     focused: bool = False,
 ) -> Plot:
-    """Test accuracy against size on a log axis: all runs dim, the compared ones in their colours, the front."""
+    """Test accuracy against size on a log axis: all runs dim, the compared ones in their colours, the front, and the
+    budget of parameters."""
     placed = [
         (line, colour, place)
         for line, colour in zip(found, colours, strict=True)
@@ -142,8 +144,10 @@ def scatter(
     y_range = _accuracy_range([dot.accuracy for dot in dots], [place[1] for _, _, place in placed])
     dots = [dot for dot in dots if y_range is None or dot.accuracy >= y_range[0]]
     sizes = [dot.size for dot in dots] + [place[0] for _, _, place in placed]
-    x_range = _around(sizes, [BUDGET] if axis == "parameters" else [])
     accent, dim = palette.style("accent"), palette.style("dim")
+    limit = Upright(budget / _MILLION, parameter_budget.shown(budget), dim)
+    uprights = (limit,) if axis == "parameters" else ()
+    x_range = _around([*sizes, *(line.x for line in uprights)])
     xs, ys = pareto.staircase(front, x_range[1])
     marks = [Mark(dot.size, dot.accuracy, style=dim, glyph=glyphs.active().point) for dot in thinned(dots)]
     return Plot(
@@ -151,7 +155,7 @@ def scatter(
         (Curve(xs, ys, accent),) if xs else (),
         unit=f"% against {'parameters' if axis == 'parameters' else 'MACs'}, M",
         marks=(*marks, *_placed_marks(placed)),
-        uprights=(Upright(BUDGET, f"{BUDGET:g} M", dim),) if axis == "parameters" else (),
+        uprights=uprights,
         x_label="",
         x_range=x_range,
         y_range=y_range,
@@ -174,10 +178,9 @@ def _placed_marks(placed: Sequence[tuple[Line, RunColour, tuple[float, float, bo
         yield Mark(size, accuracy, label, colour.solid, colour.solid)
 
 
-def _around(sizes: Sequence[float], also: Sequence[float]) -> Range:
+def _around(sizes: Sequence[float]) -> Range:
     """From a little below the least to a little above the greatest, on a log scale."""
-    ends = [*sizes, *also]
-    return (min(ends) / 1.6, max(ends) * 1.6) if ends else (0.1, 100.0)
+    return (min(sizes) / 1.6, max(sizes) * 1.6) if sizes else (0.1, 100.0)
 
 
 def _accuracy_range(others: Sequence[float], compared: Sequence[float]) -> Range | None:

@@ -9,14 +9,13 @@ from typing import Any
 from engine.curves import Points
 from engine.runs import RunView
 from engine.tested import beyond_published, published_accuracy, tested
-from tui import format, glyphs
+from tui import format, glyphs, parameter_budget
 from tui.configuration import Settings
 from tui.run_plots import Series, best, watched_set
 
 LOSSES = {"cross_entropy": "cross-entropy", "mse": "squared error", "bce": "binary cross-entropy", "huber": "Huber"}
 SCHEDULES = {"multistep": "milestones", "one_cycle": "one cycle"}
 PHASES_UNSAID = frozenset({"", "training", "evaluating"})  # a phase of a second in each epoch would only flicker
-BUDGET = 5_000_000
 SPARK_SAMPLES = 64
 
 
@@ -256,14 +255,14 @@ def cores() -> int | None:
     return os.cpu_count()
 
 
-def model_group(view: RunView, about: About) -> Group:
-    """Size and cost of the network."""
+def model_group(view: RunView, about: About, budget: int = parameter_budget.USUAL) -> Group:
+    """Size and cost of the network, beside the number of parameters that it should not exceed."""
     parameters = view.parameters if view.parameters is not None else _figure(about.model, "parameters")
     macs = view.macs if view.macs is not None else _figure(about.model, "macs")
     activations, batch = _figure(about.model, "activation_bytes"), view.batch_size
     if parameters is None:
         return Group("Model", (), note="not built yet" if view.live else "")
-    share = f"{100 * parameters / BUDGET:.1f} % of {BUDGET // 1_000_000} M"
+    share = f"{100 * parameters / budget:.1f} % of {parameter_budget.shown(budget)}"
     facts = [
         Fact("parameters", format.thousands(parameters), share),
         Fact("MACs", format.macs(macs, fact=True), "per image"),
@@ -274,11 +273,13 @@ def model_group(view: RunView, about: About) -> Group:
     return Group("Model", tuple(facts))
 
 
-def groups(view: RunView, series: Series, samples: Sequence[Mapping[str, Any]], about: About) -> list[Group]:
+def groups(
+    view: RunView, series: Series, samples: Sequence[Mapping[str, Any]], about: About, budget: int
+) -> list[Group]:
     """All that stands at the right of the plots, top to bottom."""
     return [
         best_group(view, series, about),
         now_group(view, series, about),
         device_group(view, samples, about, cores() if view.live else None),
-        model_group(view, about),
+        model_group(view, about, budget),
     ]

@@ -281,6 +281,7 @@ def test_the_model_with_its_share_of_the_budget() -> None:
     assert facts["FLOPs"] == ("530.0 M", "2 × MACs")
     assert facts["activations"] == ("338 MiB", "batch 128")
     assert model_group(replace(VIEW, parameters=None), About()).note == "not built yet"
+    assert rows(model_group(VIEW, About(), budget=9_559_060))["parameters"][1] == "50.0 % of 9.559 M"
 
 
 def test_what_a_run_without_curves_is_waiting_for() -> None:

@@ -9,7 +9,7 @@ from textual.events import Click
 
 from engine.curves import Axis
 from engine.run_view import RunView
-from tui import compare_plots, compare_table, comparison, comparison_export, glyphs, run_plots
+from tui import compare_plots, compare_table, comparison, comparison_export, glyphs, parameter_budget, run_plots
 from tui.chrome import PartsLine
 from tui.compare_plots import Overlay
 from tui.compare_table import Table
@@ -200,8 +200,9 @@ class CompareScreen(PlotKeys, RunActions):
         if self._dots[0] != wanted:
             self._dots = (wanted, sized(self.app.services.listing.runs, self._scatter_axis, base.dataset))
         focused = self._pane == "scatter"
+        budget = parameter_budget.remembered(self.app.settings)
         plot = compare_plots.scatter(
-            self._dots[1], self._lines, colours, self._scatter_axis, self.palette, focused=focused
+            self._dots[1], self._lines, colours, self._scatter_axis, self.palette, budget=budget, focused=focused
         )
         self._show_plot("#scatter", plot)
 

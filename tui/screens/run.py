@@ -11,7 +11,7 @@ from engine import atomic
 from engine.curves import Axis, Reading
 from engine.runs import RunFolder, RunView
 from engine.tested import beyond_published, tested
-from tui import format, glyphs, run_lines, run_plots
+from tui import format, glyphs, parameter_budget, run_lines, run_plots
 from tui.chrome import Kind, PartsLine
 from tui.configuration import flatten
 from tui.layer_figures import Stage, layers, stages
@@ -155,7 +155,8 @@ class RunScreen(PlotKeys, RunActions):
     def _show_side(self, view: RunView, series: Series) -> None:
         if self._layout is None or not self._layout.side:
             return
-        shown = groups(view, series, self.feed.system, self._about)
+        budget = parameter_budget.remembered(self.app.settings)
+        shown = groups(view, series, self.feed.system, self._about, budget)
         rows = run_lines.side_rows(shown, self._stages, self._layout.board, self.size_class == "wide")
         self.query_one(SidePane).show(rows, self.palette)
 
