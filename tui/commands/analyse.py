@@ -5,6 +5,7 @@ An engine process answers them; its progress goes to standard error, the answer'
 
 import sys
 from argparse import Namespace
+from importlib import import_module
 from typing import Any
 
 from engine import analysis
@@ -69,7 +70,7 @@ def gradcam(args: Namespace) -> int:
         for image in answer["images"]
     ]
     head = f"{answer['method']} at {clean(answer['layer'])}, {answer['checkpoint']} checkpoint"
-    return _show(args, answer, [head, "", *render(columns, rows)])
+    return _show(args, answer, [head, "", *render(columns, rows)], "show_gradcam")
 
 
 def prune(args: Namespace) -> int:
@@ -86,7 +87,8 @@ def prune(args: Namespace) -> int:
         "device": args.device,
     }
     answer = _answer(question)
-    return _show(args, answer, [f"pruned by {answer['order']}", "", *_pruning_table(answer["rows"])])
+    lines = [f"pruned by {answer['order']}", "", *_pruning_table(answer["rows"])]
+    return _show(args, answer, lines, "show_pruning")
 
 
 def _pruning_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -124,7 +126,7 @@ def bn_study(args: Namespace) -> int:
     )
     rows = [(row["name"], *(_range(row, name) for name in ("loss", "gradient", "beta"))) for row in answer["summary"]]
     head = f"{answer['method']}: medians over {answer['points']} steps, lower is smoother"
-    return _show(args, answer, [head, "", *render(columns, rows)])
+    return _show(args, answer, [head, "", *render(columns, rows)], "show_study")
 
 
 def _range(row: dict[str, Any], name: str) -> str:
@@ -140,10 +142,14 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit(1) from None
 
 
-def _show(args: Namespace, answer: dict[str, Any], lines: list[str]) -> int:
+def _show(args: Namespace, answer: dict[str, Any], lines: list[str], drawing: str = "") -> int:
+    """Print what was found; on a terminal also the picture that ``tui.headless.drawings`` makes of it."""
     if args.json:
         print(to_line(answer))
         return 0
+    if drawing and sys.stdout.isatty():
+        # rich and plotext take 0.1 s to import and are of no use off a terminal.
+        getattr(import_module("tui.headless.drawings"), drawing)(answer)
     print(*lines, *([""] if lines else []), *answer["files"], sep="\n")
     return 0
 
