@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tui import format, glyphs
 from tui.grid import Grid, Span, changed_spans
 from tui.plot.canvas import render, texts, value_at
-from tui.plot.layout import Axis, frame
+from tui.plot.layout import Axis, Steady, frame
 from tui.plot.model import Band, Curve, Mark, Plot, Upright
 from tui.theme import palette
 
@@ -295,3 +295,22 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
     edge = Grid(3, 1)
     edge.write(0, 0, "日本", RUN.solid)
     assert edge.text() == "日"
+
+
+def test_the_y_axis_does_not_move_to_and_fro_with_its_extent() -> None:
+    steady = Steady()
+
+    def limits(low: float, high: float) -> tuple[float, float]:
+        shown = Plot("loss", (Curve([0.0, 1.0], [low, high], palette().run(0).solid),), floor=0.0)
+        found = steady.frame(shown, 80, 13)
+        assert found is not None
+        return found.y_ticks.limits
+
+    assert limits(0.01, 0.99) == (0.0, 1.0)
+    wider = limits(0.01, 1.01)
+    assert wider[1] > 1.0
+    assert limits(0.01, 0.99) == wider
+    assert limits(0.01, 0.90) == (0.0, 1.0)
+    assert limits(0.01, 0.99) == (0.0, 1.0)
+    near = limits(0.451, 0.499)
+    assert near[1] - near[0] < 0.2

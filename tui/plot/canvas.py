@@ -30,8 +30,12 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 def render(plot: Plot, width: int, height: int, palette: Palette) -> Grid:
     """Draw the plot on a grid of exactly `width` by `height` cells. Never raises for any data or size."""
+    return render_framed(plot, frame(plot, width, height), width, height, palette)
+
+
+def render_framed(plot: Plot, place: Frame | None, width: int, height: int, palette: Palette) -> Grid:
+    """The same where it is known already what stands where."""
     grid = Grid(width, height)
-    place = frame(plot, width, height)
     if plot.head and height > 0:
         _draw_head(grid, plot, palette, place)
     if place is None:

@@ -7,6 +7,8 @@ from tui.plot import decimate, ticks
 from tui.plot.model import Plot, Range
 
 OUTLIERS = 0.05
+SLACK = 0.05  # of a better y axis: how far inside it the values lie before it takes the place of the one that was
+FAR_BETTER = 0.7  # of the extent of the one that was: a better axis that needs less takes its place at once
 _GREATEST = 1e100  # beyond, differences overflow; no figure of a run is that large
 
 
@@ -87,14 +89,17 @@ class Frame:
         return self.x.contains(x) and self.y.contains(y)
 
 
-def frame(plot: Plot, width: int, height: int) -> Frame | None:
-    """The layout of a plot in `width` by `height` cells; None when there is no room for one."""
+def frame(plot: Plot, width: int, height: int, held: ticks.YTicks | None = None) -> Frame | None:
+    """The layout of a plot in `width` by `height` cells; None when there is no room for one.
+
+    `held` are the y ticks that it had at this size, which it keeps while they serve.
+    """
     columns = width - plot.left - plot.right
     rows = height - plot.head - plot.x_axis
     if columns < 2 or rows < 1:
         return None
     x_low, x_high = _x_range(plot)
-    scale = _y_ticks(plot, (x_low, x_high), rows)
+    scale = _y_ticks(plot, (x_low, x_high), rows, held)
     y_low, y_high = scale.limits
     return Frame(
         Axis(x_low, x_high, columns, plot.log_x),
@@ -118,13 +123,48 @@ def _x_range(plot: Plot) -> Range:
     return (low, high) if high > low else (low, low + 1)
 
 
-def _y_ticks(plot: Plot, x: Range, rows: int) -> ticks.YTicks:
+class Steady:
+    """Frames of one plot while its data grows: the y axis moves when it has to, not to and fro with its extent."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+        self._held: ticks.YTicks | None = None
+
+    def frame(self, plot: Plot, width: int, height: int) -> Frame | None:
+        of = (plot.title, plot.unit, plot.log_y, width, height)
+        found = frame(plot, width, height, self._held if of == self._of else None)
+        self._of, self._held = of, found.y_ticks if found else None
+        return found
+
+
+def _y_ticks(plot: Plot, x: Range, rows: int, held: ticks.YTicks | None) -> ticks.YTicks:
     values = _values_in_view(plot, x)
     low, high = plot.y_range or _y_extent(plot, values)
     if plot.log_y:
         low = low if low > 0 else min(values, default=0.1)
-        return ticks.log_y_ticks(low, max(high, low), rows)
-    return ticks.y_ticks(low, high, rows, floor=plot.floor, ceiling=plot.ceiling)
+        best = ticks.log_y_ticks(low, max(high, low), rows)
+    else:
+        best = ticks.y_ticks(low, high, rows, floor=plot.floor, ceiling=plot.ceiling)
+    return held if held and values and _serves(held, best, (low, high), plot) else best
+
+
+def _serves(held: ticks.YTicks, best: ticks.YTicks, extent: Range, plot: Plot) -> bool:
+    """Whether the axis stays as it was: it holds the extent, and one that fits better would hold it only just."""
+    (bottom, top), (best_bottom, best_top) = (_drawn_range(one.limits, plot) for one in (held, best))
+    low, high = _drawn_range(extent, plot)
+    if not (bottom <= low and high <= top):
+        return False
+    share = (best_top - best_bottom) / (top - bottom)
+    if share >= 1 or share < FAR_BETTER:
+        return share >= 1
+    slack = SLACK * (best_top - best_bottom)
+    at_floor = plot.floor is not None and not plot.log_y and best_bottom <= plot.floor
+    at_ceiling = plot.ceiling is not None and not plot.log_y and best_top >= plot.ceiling
+    return not ((at_floor or low - slack >= best_bottom) and (at_ceiling or high + slack <= best_top))
+
+
+def _drawn_range(limits: Range, plot: Plot) -> Range:
+    return drawn(limits[0], plot.log_y), drawn(limits[1], plot.log_y)
 
 
 def _values_in_view(plot: Plot, x: Range) -> list[float]:

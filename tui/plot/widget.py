@@ -6,8 +6,8 @@ from textual.message import Message
 from tui import theme
 from tui.grid import Grid
 from tui.grid_view import GridView
-from tui.plot.canvas import render
-from tui.plot.layout import frame
+from tui.plot.canvas import render_framed
+from tui.plot.layout import Frame, Steady
 from tui.plot.model import Plot
 
 
@@ -41,6 +41,8 @@ class PlotView(GridView):
         super().__init__(id=id, classes=classes)
         self._plot = plot or Plot("", ())
         self._palette = palette or theme.palette()
+        self._steady = Steady()
+        self._frame: Frame | None = None
 
     @property
     def plot(self) -> Plot:
@@ -55,10 +57,11 @@ class PlotView(GridView):
         self.redraw(everything=changed)
 
     def draw(self, width: int, height: int) -> Grid:
-        return render(self._plot, width, height, self._palette)
+        self._frame = self._steady.frame(self._plot, width, height)
+        return render_framed(self._plot, self._frame, width, height, self._palette)
 
     def on_click(self, event: Click) -> None:
-        place = frame(self._plot, *self.content_size)
+        place = self._frame
         column = event.x - place.left if place else -1
         if place and 0 <= column < place.columns:
             self.post_message(self.Pointed(self, place.x.value(column)))

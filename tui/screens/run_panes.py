@@ -1,5 +1,6 @@
 """The panes of the Run screen: the board of plots, the facts at the right, the end of the log."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
@@ -11,7 +12,8 @@ from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.line import Part, lay_out, pane_head
 from tui.log_lines import log_parts
-from tui.plot import canvas, layout
+from tui.plot import canvas
+from tui.plot.layout import Frame, Steady
 from tui.plot.model import Plot
 from tui.run_layout import Place
 from tui.theme import Palette
@@ -37,6 +39,8 @@ class PlotBoard(GridView):
         self._plots: Mapping[str, Plot] = {}
         self._places: tuple[Place, ...] = ()
         self._drawn: dict[str, tuple[object, Grid]] = {}
+        self._steady: defaultdict[str, Steady] = defaultdict(Steady)
+        self._frames: dict[str, Frame | None] = {}
         self._used: Palette | None = None
         self._remark = ""
 
@@ -66,21 +70,21 @@ class PlotBoard(GridView):
         key = (plot, place, palette)
         known = self._drawn.get(place.name)
         if known is None or known[0] != key:
-            known = self._drawn[place.name] = (key, canvas.render(plot, place.width, place.height, palette))
+            frame = self._steady[place.name].frame(plot, place.width, place.height)
+            self._frames[place.name] = frame
+            drawn = canvas.render_framed(plot, frame, place.width, place.height, palette)
+            known = self._drawn[place.name] = (key, drawn)
         return known[1]
 
     def columns_of(self, name: str) -> int:
         """How many columns of curve a plot has now."""
-        for place in self._places:
-            frame = layout.frame(self._plots[name], place.width, place.height) if place.name == name else None
-            if frame:
-                return frame.columns
-        return 1
+        frame = self._frames.get(name)
+        return frame.columns if frame else 1
 
     def on_click(self, event: Click) -> None:
         for place in self._places:
             if place.holds(event.x, event.y):
-                frame = layout.frame(self._plots[place.name], place.width, place.height)
+                frame = self._frames.get(place.name)
                 column = event.x - place.column - frame.left if frame else -1
                 inside = frame is not None and 0 <= column < frame.columns
                 self.post_message(self.Pointed(place.name, frame.x.value(column) if frame and inside else None))
