@@ -88,6 +88,11 @@ class GraphedStep:
         self._step.point_at(plan, position, step, rates)
         self._graph.replay()
 
+    def adopt_gradients(self) -> None:
+        """Let the parameters hold the graph's own gradients again, after a step that was taken outside of it."""
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+
     def _capture(self, training: Stepping, plan: EpochPlan) -> None:
         generator = torch.cuda.get_rng_state(training.device)
         kept = [tensor.clone() for tensor in training.device_state()]
@@ -102,6 +107,7 @@ class GraphedStep:
         training.optimizer.zero_grad(set_to_none=True)
         with torch.cuda.graph(self._graph):
             self._step.run()
+        self._gradients = [(parameter, parameter.grad) for parameter in training.model.parameters()]
         _restore(training, kept, first_time)
         torch.cuda.set_rng_state(generator, training.device)
 

@@ -34,22 +34,30 @@ INITIAL_IMAGES = 5_000
 
 
 class Stopwatch:
-    """Active seconds: pauses and evaluations are left out of speed, pauses also out of the run's own time."""
+    """Active seconds: pauses and evaluations are left out of speed, pauses also out of the run's own time.
 
-    def __init__(self, active_s: float = 0.0) -> None:
+    ``lap_s`` of the ``active_s`` seconds before belong to an epoch that goes on.
+    """
+
+    def __init__(self, active_s: float = 0.0, lap_s: float = 0.0) -> None:
         self._before = active_s
         self._since: float | None = None
-        self._rate_from = self._lap_from = time.monotonic()
+        self._rate_from = active_s
+        self._lap_from = active_s - lap_s
 
     @property
     def active_s(self) -> float:
         """Seconds of training and evaluation so far, over all attempts."""
         return self._before + (time.monotonic() - self._since if self._since is not None else 0.0)
 
+    @property
+    def lap_s(self) -> float:
+        """Seconds since the last lap or restart."""
+        return self.active_s - self._lap_from
+
     def start(self) -> None:
         """Begin, or go on after a pause."""
-        now = time.monotonic()
-        self._since = self._rate_from = self._lap_from = now
+        self._since = time.monotonic()
 
     def stop(self) -> None:
         """Hold; what has passed is kept."""
@@ -57,17 +65,17 @@ class Stopwatch:
 
     def restart(self) -> None:
         """Begin the next epoch's measurement without counting what has passed since the last."""
-        self._rate_from = self._lap_from = time.monotonic()
+        self._rate_from = self._lap_from = self.active_s
 
     def rate(self, count: int) -> float:
         """``count`` per second since the last call."""
-        now = time.monotonic()
+        now = self.active_s
         elapsed, self._rate_from = now - self._rate_from, now
         return count / elapsed if elapsed > 0 else 0.0
 
     def lap(self) -> float:
-        """Seconds since the last lap or restart."""
-        now = time.monotonic()
+        """``lap_s``, and the next lap begins."""
+        now = self.active_s
         elapsed, self._lap_from = now - self._lap_from, now
         return elapsed
 
@@ -204,6 +212,8 @@ class Training:
         else:
             follow_schedule(self.optimizer, self.schedule, self.step)
             self.advance(plan.order[position * size : (position + 1) * size], plan, self.step)
+            if self.graphed is not None:
+                self.graphed.adopt_gradients()
         if self.lookahead or self.ema:
             with self.timed("averages"):
                 self._average()
@@ -280,7 +290,7 @@ class Training:
         return logits, loss
 
     def take_slow_weights(self) -> None:
-        """After the last step, lookahead's slow weights are the result; taking them twice changes nothing."""
+        """Once nothing more is trained, lookahead's slow weights are the result; taking them twice changes nothing."""
         if self.lookahead:
             self.lookahead.finish(self.model)
 
@@ -370,6 +380,7 @@ class Training:
             "position": self.position,
             "stopped_early": self.stopped_early,
             "active_s": self.stopwatch.active_s,
+            "epoch_s": self.stopwatch.lap_s,
             "gradient_norm": self.gradient_norm(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -379,7 +390,7 @@ class Training:
             "selection": self.selection.state_dict() if self.selection else None,
             "stopping": self.stopping.state_dict() if self.stopping else None,
             "meters": self.meters.state_dict(),
-            "rng": rng_state(),
+            "rng": rng_state(self.device),
             "runtime": self.runtime.to_json(),
             "config_hash": self.experiment.config_hash,
         }
@@ -395,7 +406,7 @@ class Training:
             self.lookahead.load_state_dict(state["lookahead"])
         if self.selection:
             self.selection.load_state_dict(state["selection"])
-        if self.stopping:
+        if self.stopping and state["stopping"]:  # a longer run may stop early where the one before could not
             self.stopping.load_state_dict(state["stopping"])
         self.meters.load_state_dict(state["meters"])
         self.step = self._first_step = state["step"]
@@ -403,10 +414,10 @@ class Training:
         # A longer run that continues this one was asked for to go on.
         self.stopped_early = state["stopped_early"] and state["config_hash"] == self.experiment.config_hash
         self._gradient_norm = state["gradient_norm"]
-        self.stopwatch = Stopwatch(state["active_s"])
+        self.stopwatch = Stopwatch(state["active_s"], state.get("epoch_s", 0.0))
         self._first_active_s = state["active_s"]
         self.best = best
-        restore_rng_state(state["rng"])
+        restore_rng_state(state["rng"], self.device)
 
 
 def _without_smoothing(options: LossChoice) -> LossChoice:

@@ -14,7 +14,7 @@ from engine.experiment import Experiment, loads
 from engine.graph import DeviceStep
 from engine.recorder import StopRequested
 from engine.train import DivergedError, train
-from engine.training import Training
+from engine.training import Stopwatch, Training
 
 PRESET = """
 architecture: {family: resnet, stem: 8, channels: [8, 16], blocks: [1, 1], pool: 0, head: [12], dropout: [0.3, 0.0]}
@@ -194,6 +194,55 @@ def test_a_fraction_of_an_epoch_is_trained_and_evaluated(
     assert "val_accuracy" in notes.records[-1]
 
 
+def test_the_last_epoch_is_judged_by_the_slow_weights_of_lookahead(data: Dataset, tmp_path: Path) -> None:
+    # With decay 1 in all but name the slow weights hardly leave the first ones, however far the fast ones went.
+    slow = [("optimizer.lookahead", "{every: 100, decay: 0.9}"), ("train.ema", "null"), ("train.epochs", "1")]
+    training, _ = whole_run(experiment(*slow), data, tmp_path)
+    assert training.best is not None
+    final = training.model.state_dict()
+    assert all(torch.equal(tensor, final[name]) for name, tensor in training.best["weights"].items())
+
+
+def test_an_epoch_is_timed_without_its_pauses_and_over_its_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("engine.training.time.monotonic", lambda: now[0])
+
+    def after(seconds: float) -> None:
+        now[0] += seconds
+
+    stopwatch = Stopwatch()
+    stopwatch.start()
+    after(2)
+    stopwatch.stop()
+    after(50)
+    stopwatch.start()
+    after(3)
+    assert (stopwatch.active_s, stopwatch.lap_s) == (5, 5)
+    resumed = Stopwatch(stopwatch.active_s, stopwatch.lap_s)
+    resumed.start()
+    after(1)
+    assert resumed.lap() == 6
+    assert resumed.rate(10) == 10
+    after(4)
+    resumed.restart()
+    after(1)
+    assert (resumed.lap(), resumed.active_s) == (1, 11)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be asked in earnest")
+def test_a_run_on_the_cpu_asks_no_gpu_for_its_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    state = checkpoint.rng_state(torch.device("cpu"))
+    assert state["cuda"] == []
+    checkpoint.restore_rng_state({**state, "cuda": [torch.zeros(16, dtype=torch.uint8)]}, torch.device("cpu"))
+
+
+def test_the_advice_after_a_divergence_is_a_fifth_of_the_option(data: Dataset, tmp_path: Path) -> None:
+    warming_up = experiment(("optimizer.lr", "1e30"), ("optimizer.warmup", "{steps: 10, start: 0.5}"))
+    with pytest.raises(DivergedError, match=r"try optimizer.lr=2e\+29"):
+        finish(fresh(warming_up, data), Notes(), tmp_path)
+
+
 def test_the_last_smaller_batch_is_trained_unless_dropped(data: Dataset, tmp_path: Path) -> None:
     kept, _ = whole_run(experiment(("train.epochs", "1")), data, tmp_path / "kept")
     dropped, _ = whole_run(experiment(("train.epochs", "1"), ("train.drop_last", "true")), data, tmp_path / "dropped")
@@ -233,6 +282,9 @@ class OnDevice:
 
     def __init__(self, training: Training) -> None:
         self._step = DeviceStep(training, training.draw_epoch(), training.experiment.train.batch_size)
+
+    def adopt_gradients(self) -> None:
+        """Nothing was captured."""
 
     def __call__(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
         self._step.point_at(plan, position, step, rates)
