@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -70,7 +70,7 @@ class CifarApp(App[int], inherit_bindings=False):
         self.fps = fps or (LITE_FPS if lite else FPS)
         self.log_path = settings.log_file(os.environ)
         self.palette = self._palette_of(self.settings.text("theme", "dark", ("dark", "light")))
-        self.services = Services(root, self._poke, self._say_from_thread, self.call_later)
+        self.services = Services(root, self._poke, self._say_from_thread, self._deliver)
         self.undone: list[Undo] = []
         self.crash = ""
         self.animation_level = "none"
@@ -98,6 +98,19 @@ class CifarApp(App[int], inherit_bindings=False):
 
     def _say_from_thread(self, text: str) -> None:
         self.call_from_thread(self.say, text, "bad", glyphs.active().state("failed"))
+
+    def _deliver(self, function: Callable[[], object]) -> None:
+        """Call what an answer of the engine is for; a mistake in it is said, and the app lives on."""
+        self.call_later(self._guarded, function)
+
+    def _guarded(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception as error:
+            screen = self.screen
+            if self.is_headless or not isinstance(screen, BaseScreen):
+                raise
+            screen.complain(error)
 
     # Starting and ending.
 

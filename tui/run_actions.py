@@ -4,11 +4,12 @@ write, copy. What waits for a disk or a process is done in a thread, and importe
 import getpass
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
+from typing import ClassVar, cast
 
 from engine import runs
 from engine.errors import UserError
@@ -21,7 +22,16 @@ FORMS = (
     Option("csv", "CSV", "metrics, a row a record"),
     Option("json", "JSON", "view, configuration and all records"),
     Option("md", "Markdown", "a report to read"),
+    Option("png", "PNG", "the curves as a picture"),
+    Option("svg", "SVG", "the curves as a drawing"),
 )
+
+
+# Of the forms those that the engine draws: kind of figure ("" for the usual one) and suffix of the file.
+DRAWN: Mapping[str, tuple[str, str]] = MappingProxyType({"png": ("", "png"), "svg": ("", "svg")})
+
+
+_TAKEN = "{} is there already; give another name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,13 @@ def plural(chosen: Sequence[RunView]) -> str:
 
 
 class RunActions(BaseScreen):
-    """A screen with runs that can be acted on. Give `chosen`, and `here` where it differs."""
+    """A screen with runs that can be acted on. Give `chosen`, and `here` where it differs.
+
+    `forms` is what a run is written as; those in `drawn` are figures.
+    """
+
+    forms: ClassVar[tuple[Option, ...]] = FORMS
+    drawn: ClassVar[Mapping[str, tuple[str, str]]] = DRAWN
 
     def chosen(self) -> list[RunView]:
         """The runs that an action is for."""
@@ -216,20 +232,39 @@ class RunActions(BaseScreen):
     def action_write(self) -> None:
         run = self.here()
         if run is not None:
-            choice = Choice(f"Write {called(run)} as", FORMS)
-            text = partial(_exported, RunFolder(run.path))
-            self.app.push_screen(choice, lambda form: self.ask_where(called(run), form, text) if form else None)
+            choice = Choice(f"Write {called(run)} as", self.forms)
+            self.app.push_screen(choice, lambda form: self._write_as(run, form) if form else None)
+
+    def _write_as(self, run: RunView, form: str) -> None:
+        if form in self.drawn:
+            kind, suffix = self.drawn[form]
+            name = f"{called(run)}-{kind}" if kind else called(run)
+            self.ask_figure(name, suffix, [run.path], kind)
+        else:
+            self.ask_where(called(run), form, partial(_exported, RunFolder(run.path)))
 
     def ask_where(self, name: str, form: str, text: Callable[[str], str]) -> None:
         """Ask for a file, and write there in a thread what `text` makes of the form."""
+        self._ask_file(name, form, lambda target: _write_new(target, text(form)))
+
+    def ask_figure(self, name: str, suffix: str, paths: Sequence[Path], kind: str = "") -> None:
+        """Ask for a file, and have a figure of the runs at `paths` drawn there by a process of its own."""
+
+        def draw(target: Path) -> None:
+            self._from_thread(self.say, f"drawing {shown_path(target.absolute())}{glyphs.active().ellipsis}")
+            _draw_new(target, paths, kind)
+
+        self._ask_file(name, suffix, draw)
+
+    def _ask_file(self, name: str, suffix: str, make: Callable[[Path], None]) -> None:
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:80]
-        field = Field("path", "file", f"{stem.lstrip('.') or 'run'}.{form}", "an existing file is not overwritten")
+        field = Field("path", "file", f"{stem.lstrip('.') or 'run'}.{suffix}", "an existing file is not overwritten")
         ask = Form(f"Write {name}", [field], lambda answers: "" if answers["path"] else "give a name")
 
         def write(answers: dict[str, str] | None) -> None:
             if answers:
                 target = Path(answers["path"]).expanduser()
-                self.in_thread(lambda: _write_new(target, text(form)), lambda _: self._wrote(target))
+                self.in_thread(lambda: make(target), lambda _: self._wrote(target))
 
         self.app.push_screen(ask, write)
 
@@ -308,9 +343,19 @@ def _write_new(path: Path, text: str) -> None:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UserError(f"{path} is there already; give another name") from None
+        raise UserError(_TAKEN.format(path)) from None
     except OSError as error:
         raise UserError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+
+def _draw_new(path: Path, runs_drawn: Sequence[Path], kind: str) -> None:
+    """Draw a figure into a file that is not there yet. Raises UserError when it is, or nothing can be drawn."""
+    from engine import analysis
+
+    if path.exists():
+        raise UserError(_TAKEN.format(path))
+    question = {"ask": "figure", "runs": [str(run) for run in runs_drawn], "kind": kind or None, "checkpoint": None}
+    analysis.ask({**question, "output": str(path.absolute())}, quietly=True)
 
 
 def ask_folder(screen: BaseScreen) -> None:

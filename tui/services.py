@@ -173,7 +173,8 @@ class RunList(Poller):
 def calm(run: RunView) -> RunView:
     """Without the age of the last sign of life, which changes at every look, unless it is a worry."""
     age = run.heartbeat_age_s
-    return replace(run, heartbeat_age_s=float(int(age)) if age is not None and run.quiet else None)
+    shown = float(int(age)) if age is not None and run.quiet else None
+    return run if shown == age else replace(run, heartbeat_age_s=shown)
 
 
 def _signature(root: Path) -> tuple[int, int]:

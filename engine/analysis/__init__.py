@@ -24,8 +24,10 @@ TRAINING = ("prune", "bn_study")
 USER_ERROR, INTERRUPTED = 2, 130
 
 
-def ask(question: dict[str, Any]) -> dict[str, Any]:
-    """The answer to ``question``, whose ``ask`` names the analysis; its progress goes to standard error, line by line.
+def ask(question: dict[str, Any], *, quietly: bool = False) -> dict[str, Any]:
+    """The answer to ``question``, whose ``ask`` names the analysis.
+
+    Its progress goes to standard error, line by line, or nowhere where one asks ``quietly``.
 
     Raises UserError for a mistake in the question, RuntimeError when the process failed, KeyboardInterrupt when it was
     interrupted.
@@ -34,7 +36,10 @@ def ask(question: dict[str, Any]) -> dict[str, Any]:
     if question["ask"] not in TRAINING:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-P", "-m", "engine.analysis"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as engine:
+    errors = subprocess.DEVNULL if quietly else None
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+    ) as engine:
         try:
             out, _ = engine.communicate(json.dumps(question))
         except KeyboardInterrupt:

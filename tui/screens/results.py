@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 
@@ -11,13 +11,14 @@ from engine import atomic
 from engine.runs import RunView
 from tui import chrome, format, line
 from tui.chrome import PartsLine
+from tui.dialogs import Option
 from tui.engine_client import Answer
 from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.line import Part
 from tui.result_board import PANES, Board, Picture, draw, shape
 from tui.result_figures import RESULT_BYTES, Account, Results, mistakes_of, read, worst_confusion
-from tui.run_actions import RunActions
+from tui.run_actions import DRAWN, FORMS, RunActions
 from tui.services import RunFeed
 from tui.theme import Palette
 
@@ -52,6 +53,16 @@ class ResultsScreen(RunActions):
     """Test results of one run."""
 
     scope = "results"
+    forms = (
+        *FORMS,
+        Option("confusion", "Confusion", "the matrix as a picture; a name ending in .svg gives a drawing"),
+        Option("reliability", "Reliability", "confidence against accuracy, likewise"),
+    )
+    drawn: ClassVar[Mapping[str, tuple[str, str]]] = {
+        **DRAWN,
+        "confusion": ("confusion", "png"),
+        "reliability": ("reliability", "png"),
+    }
 
     def __init__(self, run_id: str) -> None:
         super().__init__()
@@ -112,7 +123,8 @@ class ResultsScreen(RunActions):
         self._show()
 
     def _show(self) -> None:
-        if self._results is None or self._feed is None:
+        # An answer may come when the screen is closed already; one below an overlay draws once it is on top again.
+        if self._results is None or self._feed is None or not self.is_current:
             return
         left, right = state_line(self._feed.view, self._results, self.account, self.app.size.width, self.palette)
         self.query_one("#state", PartsLine).show(left, right)
