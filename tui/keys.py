@@ -176,6 +176,7 @@ ACTIONS: tuple[Action, ...] = (
         ("hold", "H", "hold, release"),
         ("remove", "D", "remove"),
         ("pause_queue", "P", "pause the queue"),
+        ("capacity", "C", "runs per slot"),
         ("resume", "R", "into the queue again"),
         ("new_run", "n", "new run"),
     ),

@@ -3,10 +3,10 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.queue import QueueView, Waiting
+from engine.queue import MAX_CAPACITY, QueueView, Waiting
 from engine.run_view import RunView
 from engine.slots import CPU, Slot, suitable
 from engine.system import Sample
@@ -140,9 +140,26 @@ def status(view: QueueView, host: str, keys: Keys) -> Status:
 
 def _capacity(view: QueueView) -> str:
     gpus = [place.slot for place in view.places if place.slot.number is not None]
-    if not gpus:
-        return "one run at a time" if all(place.slot.capacity == 1 for place in view.places) else "slots as set"
-    return "one run per GPU" if all(slot.capacity == 1 for slot in gpus) else "slots as set"
+    counts = {slot.capacity for slot in gpus or [place.slot for place in view.places]}
+    if len(counts) > 1:
+        return "runs per slot as set"
+    count = next(iter(counts), 1)
+    runs = "one run" if count == 1 else f"{count or 'no'} runs"
+    return f"{runs} per GPU" if gpus else f"{runs} at a time"
+
+
+def wrong_capacity(answers: Mapping[str, str]) -> str:
+    """What is wrong with the numbers of runs that slots shall take, "" if nothing."""
+    for text in answers.values():
+        if not (text.isascii() and text.isdecimal() and len(text) < 4 and int(text) <= MAX_CAPACITY):
+            return f"a slot takes 0 to {MAX_CAPACITY} runs, not {text or 'nothing'}"
+    return ""
+
+
+def capacity_words(slot: Slot, capacity: int) -> str:
+    """`H100 0 takes 2 runs at a time`"""
+    runs = f"{capacity} run{'' if capacity == 1 else 's'} at a time" if capacity else "no more runs"
+    return f"{short_label(slot)} takes {runs}"
 
 
 def _nowhere(waiting: Waiting) -> bool:

@@ -123,13 +123,15 @@ def draw(board: Board, width: int, height: int, palette: Palette) -> Grid:
     grid = Grid(width, height)
     pen, room, figures = _Pen(grid, board, palette, columns(width)), rooms(board, height), board.figures
     busy = sum(row.run is not None for row in figures.slots)
-    pen.head(0, "Slots", [(f"{busy} of {figures.places} busy", palette.style("dim"))], "slots")
+    hints = line.keys_line(board.keys, palette)
+    count: Part = (f"{busy} of {figures.places} busy", palette.style("dim"))
+    pen.head(0, "Slots", [*hints, ("   ", count[1]), count] if board.pane == "slots" else [count], "slots")
     row = 1
     for index, slot in pen.window(0, figures.slots, room.slots):
         pen.slot(row, slot, cursor=pen.has_cursor("slots", index))
         row += 1
     row += room.gap
-    facts = line.keys_line(board.keys, palette) if board.pane == "waiting" and figures.waiting else []
+    facts = hints if board.pane == "waiting" and figures.waiting else []
     pen.head(row, "Waiting", [*pen.beyond(1, len(figures.waiting), room.waiting), *facts], "waiting")
     row = _draw_waiting(pen, row + 1, room.waiting)
     if room.done:

@@ -214,6 +214,20 @@ async def test_the_queue_is_paused_and_goes_on(root: Path) -> None:
         assert not queue.read_plan(root).paused
 
 
+async def test_the_number_of_runs_per_slot_is_set(root: Path) -> None:
+    async with app_of(root).run_test(size=(120, 36)) as pilot:
+        await opened(pilot, "best_5m-s4")
+        await pilot.press("C", "backspace", "x", "enter")
+        await seen(pilot, "a slot takes 0 to 64 runs, not x")
+        await pilot.press("backspace", "2", "enter")
+        shown = await seen(pilot, "H100 0 takes 2 runs at a time")
+        assert queue.read_plan(root).capacities == {"GPU-0": 2}
+        shown = await seen(pilot, "2 of 3 busy")
+        assert "runs per slot as set" in shown
+        await pilot.press("C", "escape", "C", "tab", "backspace", "0", "enter")
+        await until(pilot, lambda: queue.read_plan(root).capacities == {"GPU-0": 2, "GPU-1": 0})
+
+
 async def test_a_missing_runner_is_revived(root: Path, runner: Runner) -> None:
     runner.lives = False
     async with app_of(root).run_test(size=(120, 36)) as pilot:

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from engine.errors import UserError
 from engine.queue import QueueView, Waiting
 from engine.run_view import RunView
 from engine.runs import RunFolder
+from engine.slots import Slot
 from tui import format, glyphs, queue_figures, queue_table
 from tui.chrome import PartsLine
-from tui.dialogs import Question
+from tui.dialogs import Field, Form, Question
 from tui.grid import Grid
 from tui.grid_view import GridView
 from tui.line import Part
@@ -203,8 +204,10 @@ class QueueScreen(RunActions):
 
     def _show_board(self, figures: QueueFigures) -> None:
         services, keys = self.app.services, self.app.keymap
-        hints = [(f"{keys.shown('move_down', 'queue')} {keys.shown('move_up', 'queue')}", "move")]
-        hints.append((keys.shown("remove", "queue"), "remove"))
+        hints = [(keys.shown("capacity", "queue"), "runs per slot")]
+        if self._pane == "waiting":
+            hints = [(f"{keys.shown('move_down', 'queue')} {keys.shown('move_up', 'queue')}", "move")]
+            hints.append((keys.shown("remove", "queue"), "remove"))
         board = Board(
             figures,
             services.colour_indices,
@@ -394,6 +397,29 @@ class QueueScreen(RunActions):
         else:
             said = f"The queue is paused: what runs goes on; {self._key('pause_queue')} lets it advance"
             self._change(lambda: queue.pause(root), said)
+
+    def action_capacity(self) -> None:
+        """How many runs each slot takes at a time: a line a slot."""
+        if self._view is None:
+            return
+        slots = [place.slot for place in self._view.places]
+        remark = f"runs at a time, 0 to {queue.MAX_CAPACITY}; what runs already goes on"
+        fields = [Field(slot.name, queue_figures.short_label(slot), str(slot.capacity), remark) for slot in slots]
+        form = Form("Runs per slot", fields, queue_figures.wrong_capacity)
+        self.app.push_screen(form, lambda answers: self._take_capacities(slots, answers) if answers else None)
+
+    def _take_capacities(self, slots: Sequence[Slot], answers: Mapping[str, str]) -> None:
+        root = self.app.root
+        changed = {slot.name: int(answers[slot.name]) for slot in slots if slot.capacity != int(answers[slot.name])}
+        if not changed:
+            return
+
+        def work() -> None:
+            for name, capacity in changed.items():
+                queue.set_capacity(root, name, capacity)
+
+        said = [queue_figures.capacity_words(slot, changed[slot.name]) for slot in slots if slot.name in changed]
+        self._change(work, "; ".join(said))
 
     def action_resume(self) -> None:
         """Put an ended run back into the queue, to go on from its checkpoint."""
