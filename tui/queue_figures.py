@@ -11,9 +11,9 @@ from engine.run_view import RunView
 from engine.slots import CPU, Slot, suitable
 from engine.system import Sample
 from tui import format, glyphs
+from tui.past_runs import Wanted, images_an_epoch, nearest
 from tui.run_table import soon
 
-_FEWEST_EPOCHS = 1.0
 _ENDINGS = ("finished", "failed", "diverged", "stopped", "crashed", "unknown")
 
 
@@ -194,26 +194,22 @@ def _with_device(row: SlotRow, slot: Slot, sample: Sample | None) -> SlotRow:
 
 
 def takes(run: RunView, past: Iterable[RunView], slot: Slot | None) -> Takes | None:
-    """How long a run will take on a slot, by the epochs of past runs there: of the same experiment, else of the same
-    network, batch size and data, else of any network by its MACs. None where nothing is known."""
+    """How long a run will take on a slot, by the epochs of the nearest past runs there. None where nothing is known."""
     left = (run.epochs or 0.0) - run.epoch
-    if left <= 0:
+    wanted = Wanted(run.group_hash, run.architecture, run.batch_size, run.dataset, run.macs)
+    found = nearest(wanted, [other for other in past if _was_on(other, slot)])
+    if left <= 0 or found is None:
         return None
-    fit = [other for other in past if other.epoch >= _FEWEST_EPOCHS and other.active_s > 0 and _was_on(other, slot)]
-    same = [other for other in fit if other.group_hash and other.group_hash == run.group_hash]
-    alike = [
-        other
-        for other in fit
-        if (other.architecture, other.batch_size, other.dataset) == (run.architecture, run.batch_size, run.dataset)
-    ]
-    for found in (same, alike):
-        if found:
-            return Takes(left * statistics.median(other.active_s / other.epoch for other in found), rough=False)
-    counted = [other for other in fit if other.macs and other.dataset == run.dataset]
-    if not counted or not run.macs:
-        return None
-    a_mac = statistics.median(other.active_s / other.epoch / (other.macs or 1) for other in counted)
-    return Takes(left * a_mac * run.macs, rough=True)
+    epoch_s = statistics.median(_epoch_s(run, other, exact=found.exact) for other in found.runs)
+    return Takes(left * epoch_s, rough=not found.exact)
+
+
+def _epoch_s(run: RunView, other: RunView, *, exact: bool) -> float:
+    """Seconds an epoch of `run` takes if it goes as that of another did: by its images, and by its MACs if need be."""
+    images, others = images_an_epoch(run), images_an_epoch(other)
+    share = images / others if images and others else 1.0
+    macs = 1.0 if exact else (run.macs or 1) / (other.macs or 1)
+    return other.active_s / other.epoch * share * macs
 
 
 def _was_on(run: RunView, slot: Slot | None) -> bool:

@@ -116,6 +116,8 @@ def test_estimates_come_from_the_nearest_past_runs() -> None:
     assert takes(wanted, [replace(alike, device=ON_GPU)], GPU0) == Takes(60.0, rough=False)
     assert takes(replace(wanted, epoch=75.0), [alike], CPU) == Takes(15.0, rough=False)
     assert takes(replace(wanted, epochs=None), [alike], CPU) is None
+    half, full = replace(wanted, steps=17_600), replace(alike, steps=35_200)
+    assert takes(half, [full], CPU) == Takes(30.0, rough=False), "half as many images an epoch"
 
 
 def test_a_rough_estimate_says_so() -> None:
