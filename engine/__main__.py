@@ -5,7 +5,7 @@ RUN [--resume] [--allow-inexact]   train a run folder
 --queue RUNS                       start what waits in the queue
 --serve                            answer questions on standard input
 --inspect                          count the network of the experiment on standard input
---evaluate RUN                     test a run's best and last weights again
+--evaluate RUN [DEVICE]            test a run's best and last weights again
 """
 
 import os
@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
             from engine import inspection
 
             return inspection.main(sys.stdin, sys.stdout)
-        case ["--evaluate", run]:
+        case ["--evaluate", run, *where] if len(where) < 2:
             from engine import worker
 
-            return worker.evaluate_again(Path(run))
+            return worker.evaluate_again(Path(run), *where)
         case [run, *flags] if not run.startswith("-") and set(flags) <= {"--resume", "--allow-inexact"}:
             return _train(Path(run), resume="--resume" in flags, allow_inexact="--allow-inexact" in flags)
     print(f"usage: python -P -m engine\n{__doc__.partition(chr(10) * 2)[2]}", file=sys.stderr)

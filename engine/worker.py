@@ -65,11 +65,13 @@ def _continues_another(run: RunFolder) -> bool:
     return bool(run.summary().get("continues"))
 
 
-def evaluate_again(path: Path) -> int:
-    """Test the weights of a run that has ended once more and write its results anew. Returns the exit code."""
+def evaluate_again(path: Path, where: str = "") -> int:
+    """Test the weights of a run that has ended once more, on the device `where` if one is named, and write its results
+    anew. Returns the exit code."""
     run = RunFolder(path)
+    changes = [("train.device", where)] if where else []
     try:
-        experiment = loads(run.config_text(), str(run.path / "config.yaml"))
+        experiment = loads(run.config_text(), str(run.path / "config.yaml"), changes)
         runtime = device.settle(experiment.train, experiment.total_steps)
         device.apply(runtime)
         state, entry = checkpoint.weights(run.path / "ckpt", "last")

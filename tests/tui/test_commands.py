@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from engine.data.releases import RELEASES
 from engine.errors import UserError
 from engine.runs import RunFolder
 from tui import cli, export, preflight
+from tui.commands import manage
 from tui.commands import run as run_command
 from tui.configuration import differences, flatten
 from tui.table import Column, render
@@ -208,6 +210,22 @@ def test_runs_that_are_not_there(shell: Shell, make_run: MakeRun) -> None:
         assert code == 2
         assert "no run in" in err
         assert "--list" in err
+
+
+def test_checkpoints_are_tested_again_on_the_device_that_is_named(
+    shell: Shell, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("alpha")
+    asked: list[list[str]] = []
+
+    def engine(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(manage.subprocess, "run", engine)
+    assert shell("--evaluate", "alpha", "--device", "cpu")[0] == 0
+    assert shell("--evaluate", "alpha")[0] == 0
+    assert [command[-2:] for command in asked] == [[str(run.path), "cpu"], ["--evaluate", str(run.path)]]
 
 
 def test_delete_and_undelete(shell: Shell, make_run: MakeRun) -> None:

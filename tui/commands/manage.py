@@ -20,7 +20,8 @@ def evaluate(args: Namespace) -> int:
     run = find_run(args, args.evaluate)
     if run.view().live:
         raise UserError(f"run {run.id} is in progress; its checkpoints are tested when it ends")
-    command = [sys.executable, "-P", "-m", "engine", "--evaluate", str(run.path)]
+    where = [] if args.device is None else [args.device]
+    command = [sys.executable, "-P", "-m", "engine", "--evaluate", str(run.path), *where]
     engine = subprocess.run(command, stdout=sys.stderr, check=False, env=os.environ.copy())
     if engine.returncode:
         return engine.returncode if engine.returncode > 0 else 1
