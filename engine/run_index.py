@@ -11,6 +11,7 @@ changes here, and these three would cost each of them 8 MB.
 
 import os
 import stat
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 CHECKED = 500
+FETCHED = 500
 LOCKED_S = 0.5
 
 _NETWORK = frozenset(
@@ -58,13 +60,16 @@ def of(root: Path) -> "RunIndex":
     return RunIndex(root)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Row:
-    """What is known of a run that is over: the folder's modification time and the journal's length when it was read."""
+    """What is known of a run that is over: the folder's modification time and the journal's length when it was read.
+
+    Without a ``view`` it is still in the cache file only.
+    """
 
     stamp: int
     touched: int
-    view: RunView | bytes
+    view: RunView | None = None
 
 
 class RunIndex:
@@ -88,10 +93,14 @@ class RunIndex:
         """Views of the named runs in their order, each read when it is asked for, so that the first show at once."""
         with self._guard:
             self._refresh(names)
-        for name in names:
+        for start in range(0, len(names), FETCHED):
+            batch = names[start : start + FETCHED]
             with self._guard:
-                view = self._view(name)
-            yield view
+                self._fetch(batch)
+            for name in batch:
+                with self._guard:
+                    view = self._view(name)
+                yield view
 
     def save(self) -> None:
         """Write what was learnt to the cache file; a cache that cannot be written is no error."""
@@ -121,11 +130,16 @@ class RunIndex:
         self._turn = start + CHECKED
         return names[:CHECKED] + older[start : start + CHECKED]
 
+    def _fetch(self, names: list[str]) -> None:
+        """Bring in from the cache file what is known of these runs, a batch at a time so that memory stays small."""
+        wanted = [name for name in names if (row := self._rows.get(name)) is not None and row.view is None]
+        if wanted:
+            for name, data in self._file.views(wanted):
+                self._rows[name].view = _decode(data, name)
+
     def _view(self, name: str) -> RunView:
         row = self._rows.get(name)
-        if row is not None and row.touched >= self._journal.last_touch(name):
-            if isinstance(row.view, bytes):
-                row.view = _decode(row.view, name) or self._read(name)
+        if row is not None and row.view is not None and row.touched >= self._journal.last_touch(name):
             return row.view
         return self._read(name)
 
@@ -172,7 +186,7 @@ class _Journal:
                 if not line.endswith(b"\n"):
                     break
                 self.length += len(line)
-                self._touches[line.decode("ascii", "replace").strip()] = self.length
+                self._touches[sys.intern(line.decode("ascii", "replace").strip())] = self.length
         return same
 
 
@@ -197,28 +211,38 @@ class _CacheFile:
         self._fingerprint = zlib.crc32(repr(meaning).encode()) & 0x7FFFFFFF
 
     def load(self) -> dict[str, _Row]:
-        """All rows; none when the file is missing, foreign, in use or broken. A broken one is removed."""
+        """All rows without their views; none when the file is missing, foreign, in use or broken."""
+        rows = self._read("SELECT id, stamp, touched FROM runs", [])
+        return {sys.intern(row[0]): _Row(*row[1:]) for row in rows if _is_sound(row)}
+
+    def views(self, names: list[str]) -> list[tuple[str, bytes]]:
+        """The encoded views of the named runs, as far as they are there."""
+        places = ",".join("?" * len(names))
+        rows = self._read(f"SELECT id, view FROM runs WHERE id IN ({places})", names)
+        return [(name, view) for name, view in rows if isinstance(view, bytes)]
+
+    def _read(self, query: str, values: list[str]) -> list[tuple[Any, ...]]:
+        """What a query finds. A file that turns out to be broken is removed."""
         if not _is_own_file(self._path):
-            return {}
+            return []
         import sqlite3
 
         try:
             with closing(sqlite3.connect(self._path, timeout=LOCKED_S)) as database:
                 if database.execute("PRAGMA user_version").fetchone()[0] != self._fingerprint:
-                    return {}
-                rows = database.execute("SELECT id, stamp, touched, view FROM runs").fetchall()
+                    return []
+                return database.execute(query, values).fetchall()
         except sqlite3.OperationalError:
-            return {}
+            return []
         except sqlite3.DatabaseError:
             self._remove()
-            return {}
-        return {row[0]: _Row(*row[1:]) for row in rows if _is_sound(row)}
+            return []
 
     def save(self, rows: dict[str, _Row]) -> None:
         """Add rows, unless the file is foreign or in use."""
         import sqlite3
 
-        encoded = [(name, row.stamp, row.touched, _encode(row.view)) for name, row in rows.items()]
+        encoded = [(name, row.stamp, row.touched, _encode(row.view)) for name, row in rows.items() if row.view]
         try:
             self._create()
             with closing(sqlite3.connect(self._path, timeout=LOCKED_S)) as database:
@@ -296,8 +320,8 @@ def _stamp(path: Path) -> int:
 
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
-    name, stamp, touched, view = row
-    return isinstance(name, str) and isinstance(stamp, int) and isinstance(touched, int) and isinstance(view, bytes)
+    name, stamp, touched = row
+    return isinstance(name, str) and isinstance(stamp, int) and isinstance(touched, int)
 
 
 @cache
@@ -307,10 +331,10 @@ def _decoder() -> "msgspec.json.Decoder[RunView]":
     return msgspec.json.Decoder(RunView, dec_hook=lambda kind, value: kind(value))
 
 
-def _encode(view: RunView | bytes) -> bytes:
+def _encode(view: RunView) -> bytes:
     import msgspec
 
-    return view if isinstance(view, bytes) else msgspec.json.encode(view, enc_hook=str)
+    return msgspec.json.encode(view, enc_hook=str)
 
 
 def _decode(data: bytes, name: str) -> RunView | None:

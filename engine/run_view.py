@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -101,9 +102,48 @@ class RunView:
     config_hash: str = ""
     group_hash: str = ""
 
+    def __post_init__(self) -> None:
+        """Ten thousand views share the words and figures that they have in common."""
+        for name in _SHARED_TEXTS:
+            object.__setattr__(self, name, sys.intern(getattr(self, name)))
+        for name in _SHARED_FIGURES:
+            object.__setattr__(self, name, _shared(getattr(self, name)))
+        object.__setattr__(self, "spark", tuple(map(_shared, self.spark)))
+        for name in ("last", "published"):
+            object.__setattr__(self, name, getattr(self, name) or _NOTHING)
+
     @property
     def live(self) -> bool:
         return self.state in LIVE
+
+
+_SHARED_TEXTS = (
+    "id",
+    "reason",
+    "by",
+    "host",
+    "architecture",
+    "augmentation",
+    "optimizer",
+    "dataset",
+    "phase",
+    "best_metric",
+    "device",
+    "precision",
+    "parent",
+    "sweep",
+    "group_hash",
+)
+_SHARED_FIGURES = ("lr", "epoch", "epochs", "best", "best_epoch", "test", "test_last")
+_MOST_FIGURES = 20_000
+_NOTHING: dict[str, Any] = {}
+_figures: dict[float | None, float | None] = {}
+
+
+def _shared(figure: float | None) -> float | None:
+    if len(_figures) >= _MOST_FIGURES:
+        _figures.clear()
+    return _figures.setdefault(figure, figure)
 
 
 @dataclass(frozen=True)
@@ -371,7 +411,8 @@ def _published(value: Any) -> dict[str, float | str]:
 
 def _spark(value: Any) -> tuple[float, ...]:
     numbers = [_number(item) for item in value[-64:]] if isinstance(value, list) else []
-    return tuple(number for number in numbers if number is not None)
+    # As much as one row of braille can show; rounded, many are equal.
+    return tuple(float(f"{number:.4g}") for number in numbers if number is not None)
 
 
 def _ended(current: dict[str, Any], outcome: dict[str, Any]) -> float | None:
