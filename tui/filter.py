@@ -2,8 +2,9 @@
 
 Terms that stand side by side must all hold; `|` parts alternatives; `-` before a term turns it round. A bare word looks
 for a run by its name (fuzzily) or by its ingredients; `key:text` asks whether a text contains another, `key=text`
-whether it is that; a figure is compared by `= != < <= > >=` and may have a unit (`params<5M`, `time>1h`). A figure that
-a run does not have matches no comparison.
+whether it is that. Either takes several, `status:live,finished`, of which one must do (a comma in quotes is part of the
+text); `live` is every state that is not over. A figure is compared by `= != < <= > >=` and may have a unit
+(`params<5M`, `time>1h`). A figure that a run does not have matches no comparison.
 """
 
 import operator
@@ -78,6 +79,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 _TOKEN = re.compile(r'\||(?:"[^"]*"?|[^\s"|])+')
 _TERM = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?P<op><=|>=|!=|[<>=:])(?P<value>.*)", re.DOTALL)
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # those outside of quotes
 _NUMBER = re.compile(r"(?P<digits>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?P<unit>[a-z%]?)", re.IGNORECASE)
 
 
@@ -160,7 +162,7 @@ def _test(term: str, place: int, now: float) -> Test:
     if key in _FIGURES:
         return _comparison(key, sign, _number(key, sign, value, term, place + match.start("value")), now)
     if key in _TEXTS:
-        return _text(key, sign, _unquoted(value, place + match.start("value")), term, place + match.start("op"))
+        return _texts_test(key, sign, value, term, place + match.start("op"))
     near = get_close_matches(key, [*_TEXTS, *_FIGURES], n=1)
     hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted({*_TEXTS, *_FIGURES}))}"
     raise FilterError(f"{term} at character {place}: nothing is called {key}; {hint}")
@@ -182,17 +184,27 @@ def _word(word: str) -> Test:
     return test
 
 
-def _text(key: str, sign: str, value: str, term: str, place: int) -> Test:
+def _texts_test(key: str, sign: str, value: str, term: str, place: int) -> Test:
+    """The test of a term whose value is one text or several parted by commas: one of them must do."""
     if sign not in (":", "=", "!="):
         raise FilterError(f"{term} at character {place}: {key} is text; expected : = or != after it")
-    if not value:
-        raise FilterError(f"{term} at character {place + len(sign)}: expected a text after {sign}")
-    wanted, field = value.lower(), _TEXTS[key]
+    tests: list[Test] = []
+    at = place + len(sign)
+    for part in _COMMA.split(value):
+        text = _unquoted(part, at).lower()
+        if not text:
+            raise FilterError(f"{term} at character {at}: expected a text after {',' if tests else sign}")
+        tests.append(_text(_TEXTS[key], sign, text))
+        at += len(part) + 1
+    return _negated(sign, lambda run: any(test(run) for test in tests))
+
+
+def _text(field: str, sign: str, wanted: str) -> Test:
     if field == "state":
-        return _negated(sign, lambda run: run.state.startswith(wanted) or (wanted == "live" and run.live))
+        return lambda run: run.state.startswith(wanted) or (wanted == "live" and run.live)
     if sign == ":":
         return lambda run: any(wanted in text for text in _texts(run, field))
-    return _negated(sign, lambda run: wanted in _texts(run, field))
+    return lambda run: wanted in _texts(run, field)
 
 
 def _negated(sign: str, test: Test) -> Test:

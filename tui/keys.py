@@ -75,7 +75,13 @@ ACTIONS: tuple[Action, ...] = (
         ("sort", "s", "sort; again reverses"),
         ("columns", "C", "choose columns"),
     ),
-    *_actions("runs", "Look", ("preview", "v", "preview on, off"), ("sweep", "t", "table of its sweep")),
+    *_actions(
+        "runs",
+        "Look",
+        ("preview", "v", "preview on, off"),
+        ("show_archived", "a", "archived too, or not"),
+        ("sweep", "t", "table of its sweep"),
+    ),
     *_actions("list", "Look", ("show_yaml", "y", "YAML")),
     *_actions(
         "table",
@@ -106,7 +112,7 @@ ACTIONS: tuple[Action, ...] = (
         ("pause", "P", "pause, continue"),
         ("resume", "R", "resume"),
         ("checkpoint", "W", "checkpoint now"),
-        ("archive", "A", "archive"),
+        ("archive", "A", "archive, bring back"),
         ("delete", "D", "delete, to trash"),
     ),
     *_actions(

@@ -178,8 +178,8 @@ LOOK = (
     Command(
         "--list",
         "tui.commands.listing:list_runs",
-        "list the runs, all or those that a filter lets through",
-        "cifar-tui --list 'resnet lr>=0.01 status:finished -note:debug'",
+        "list the runs, all or those that a filter lets through (status:live,finished: either will do)",
+        "cifar-tui --list 'resnet lr>=0.01 status:live,finished -note:debug'",
         modifiers=("--json", "--ascii", "--archived"),
         metavar="FILTER",
         nargs="?",

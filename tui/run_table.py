@@ -220,7 +220,7 @@ class Look:
         """The run's colour while it is live or marked."""
         if run.id in self.colours:
             return self.palette.run(self.colours[run.id]).solid
-        return self.palette.style("dim" if run.problem else "text")
+        return self.palette.style("dim" if run.problem or run.archived else "text")
 
 
 def draw_head(grid: Grid, row: int, placed: Sequence[Placed], look: Look) -> None:

@@ -1,6 +1,5 @@
 """The real program in a real terminal: from no runs to a trained one, through the loss of the terminal, and back."""
 
-import os
 import re
 import signal
 import time

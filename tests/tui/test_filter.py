@@ -78,6 +78,10 @@ def run(**fields: Any) -> RunView:
         "vgg lr>1 | lr<1 seed:6953",
         "Status:Finished",
         "device:h200",
+        "status:live,finished",
+        "tag:nothing,paper",
+        'tag="seed study","x, y"',
+        "arch:resnet,vgg -tag:debug,old",
     ],
 )
 def test_the_run_gets_through(text: str) -> None:
@@ -100,6 +104,10 @@ def test_the_run_gets_through(text: str) -> None:
         "age<1d",
         "vgg | dla",
         "s3b5",
+        "status:live,failed",
+        "status!=failed,finished",
+        "-tag:debug,paper",
+        'tag:"nothing,paper"',
     ],
 )
 def test_the_run_is_hidden(text: str) -> None:
@@ -128,6 +136,9 @@ def test_live_means_all_four_states() -> None:
         ("stauts:finished", "stauts:finished at character 1: nothing is called stauts; did you mean status?"),
         ("note>3", "note>3 at character 5: note is text; expected : = or != after it"),
         ("note:", "note: at character 6: expected a text after :"),
+        ("tag:a,,b", "tag:a,,b at character 7: expected a text after ,"),
+        ("status:live,", "status:live, at character 13: expected a text after ,"),
+        ('tag:a,"b', 'a,"b at character 7: expected another " to end the text'),
         ('a "b', '"b at character 3: expected another " to end the text'),
         ("a |", "| at character 3: expected a term after |"),
         ("| a", "| at character 1: expected a term before |"),

@@ -241,6 +241,22 @@ async def test_stop_asks_first(sample_runs: Path, monkeypatch: pytest.MonkeyPatc
         assert stopped == [under.id]
 
 
+async def test_archived_runs_are_shown_and_brought_back(sample_runs: Path) -> None:
+    async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
+        screen = await listed(pilot)
+        await pilot.press("/", *"best_5m-s2", "enter", "A")
+        await until(pilot, lambda: not screen.rows.runs, "it is put away")
+        await pilot.press("a")
+        await until(pilot, lambda: [run.archived for run in screen.rows.runs] == [True], "it is shown")
+        assert "archived runs are shown too; A brings one back" in said(pilot)
+        assert "1 of 21 runs with archived" in text_of(pilot)
+        await pilot.press("A")
+        await until(pilot, lambda: [run.archived for run in screen.rows.runs] == [False], "it is back")
+        await pilot.press("a")
+        await until(pilot, lambda: not pilot.app.services.runs.archived, "they are hidden again")  # type: ignore[attr-defined]
+        assert [run.name for run in screen.rows.runs] == ["best_5m-s2"]
+
+
 async def test_pause_resume_and_checkpoint_reach_the_run(sample_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     for name in ("pause", "proceed", "checkpoint"):

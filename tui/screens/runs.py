@@ -157,6 +157,8 @@ class RunsScreen(RunActions):
         total = len(services.listing.runs)
         count = f"{len(self.rows.runs)} of {total}" if self.box.active else f"{total}"
         parts: list[Part] = [(count, text), (" run" if total == 1 else " runs", dim)]
+        if services.runs.archived:
+            parts.append((" with archived", dim))
         if self.size_class == "narrow":
             return parts
         if services.marked:
@@ -315,6 +317,15 @@ class RunsScreen(RunActions):
             self.app.settings.put(preview=not self._has_preview)
         self.refresh_size()
         self.changed()
+
+    def action_show_archived(self) -> None:
+        """Those put away too, or not; `A` brings one of them back."""
+        listed = self.app.services.runs
+        listed.archived = not listed.archived
+        listed.wake()
+        key = self.app.keymap.shown("archive", self.scope)
+        self.say(f"archived runs are shown too; {key} brings one back" if listed.archived else "without archived runs")
+        self._draw_soon()
 
     # Marking and opening.
 
