@@ -52,11 +52,15 @@ class Experiment(Options):
         images = self.data.train_images
         if self.train.batch_size > images:
             problems.append(f"train.batch_size {self.train.batch_size} is more than the {images} images of data")
-        if self.train.watch == "validation" and self.data.validation == 0 and self.train.early_stopping:
-            problems.append(
-                "train.early_stopping has nothing to watch: data.validation is 0 and train.watch is validation"
-            )
-        if self.train.evaluate_every != 1 and self._follows_evaluation:
+        followers = self._followers_of_the_watched_set
+        if followers and not self._watches_a_set:
+            watched = "data.validation is 0" if self.train.watch == "validation" else "train.watch is none"
+            problems += [
+                f"{who} has nothing to watch: {watched}; hold out images with data.validation=5000, or follow "
+                f"{who}.metric=train_loss"
+                for who in followers
+            ]
+        if self.train.evaluate_every != 1 and followers:
             problems.append("train.evaluate_every has to be 1 where plateau or early stopping follow the watched set")
         warmup = self.optimizer.warmup
         if max(warmup.steps, warmup.epochs * self.steps_per_epoch) > self.total_steps:
@@ -67,9 +71,14 @@ class Experiment(Options):
         return problems
 
     @property
-    def _follows_evaluation(self) -> bool:
-        rules = [rule for rule in (self.optimizer.schedule, self.train.early_stopping) if rule is not None]
-        return any(getattr(rule, "metric", "").startswith("watched") for rule in rules)
+    def _followers_of_the_watched_set(self) -> list[str]:
+        """Keys of the rules that look at the watched set after every epoch."""
+        rules = {"optimizer.schedule": self.optimizer.schedule, "train.early_stopping": self.train.early_stopping}
+        return [key for key, rule in rules.items() if getattr(rule, "metric", "").startswith("watched")]
+
+    @property
+    def _watches_a_set(self) -> bool:
+        return self.train.watch == "test" or (self.train.watch == "validation" and self.data.validation > 0)
 
     @property
     def total_steps(self) -> int:

@@ -118,6 +118,8 @@ REFUSED = [
         r":6: optimizer.schedule.patience: found -1; allowed is at least 0",
     ),
     (changed(PRESET, "  epochs: 2", "  batch_size: 9999"), r"batch_size 9999 is more than the 9000 images"),
+    (changed(PRESET, "validation: 1000", "validation: 0"), r"optimizer.schedule has nothing to watch: .* is 0"),
+    (changed(PRESET, "  epochs: 2", "  watch: none"), r"optimizer.schedule has nothing to watch: train.watch is none"),
     (changed(PRESET, "{ops: []}", "resnet_flip"), r':2: augmentation: no augmentation preset is called "resnet_flip"'),
     (changed(PRESET, "architecture: {", "architecure: {"), r'architecure: unknown key; did you mean "architecture"\?'),
     ("- 1\n- 2\n", r"found a list; a preset is a mapping"),
