@@ -32,10 +32,14 @@ def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], 
             raise UserError(f"--set {key}: a resume can change {', '.join(CHANGEABLE)}; for more, start a new run")
     before = loads(parent.config_text(), str(parent.path / "config.yaml"))
     experiment = loads(parent.config_text(), str(parent.path / "config.yaml"), overrides)
-    if experiment.total_steps <= before.total_steps:
+    done = parent.view().step
+    if experiment.total_steps <= done or experiment.config_hash == before.config_hash:
+        stopped_early = done < before.total_steps
+        way_on = "train.early_stopping=null" if stopped_early else f"train.epochs={before.total_epochs * 2:g}"
         raise UserError(
-            f"run {parent.id} was for {before.total_epochs:g} epochs, {experiment.total_epochs:g} leave nothing to "
-            f"train; give more with --set train.epochs={before.total_epochs * 2:g}"
+            f"run {parent.id} has trained {done / before.steps_per_epoch:g} epochs"
+            f"{' and stopped early' if stopped_early else ''}; these settings leave nothing to train, "
+            f"go on with --set {way_on}"
         )
     if atomic.read_json(parent.path / "ckpt" / "manifest.json") is None:
         raise UserError(f"run {parent.id} has no checkpoint to continue from")

@@ -144,6 +144,24 @@ def test_a_finished_run_goes_on_as_a_longer_one(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in final_weights(longer).items())
 
 
+def test_a_run_that_stopped_early_goes_on_without_early_stopping(tmp_path: Path) -> None:
+    stubborn = "{patience: 1, min_delta: 100}"
+    run = finished(make(tmp_path, ("train.early_stopping", stubborn), ("optimizer.schedule", "{kind: constant}")))
+    assert (run.view().epoch, run.view().reason) == (2.0, "early stopping")
+    with pytest.raises(UserError, match=r"has trained 2 epochs and stopped early.*--set train.early_stopping=null"):
+        continue_from(tmp_path, run, [("train.epochs", "3")])
+    longer = finished(continue_from(tmp_path, run, [("train.early_stopping", "null")]))
+    whole = finished(make(tmp_path, ("optimizer.schedule", "{kind: constant}")))
+    expected = final_weights(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in final_weights(longer).items())
+
+
+def test_a_longer_run_may_stop_early_where_the_one_before_could_not(tmp_path: Path) -> None:
+    run = finished(make(tmp_path, ("train.epochs", "1")))
+    stubborn = ("train.early_stopping", "{patience: 1, min_delta: 100}")
+    assert finished(continue_from(tmp_path, run, [("train.epochs", "9"), stubborn])).view().epoch == 3.0
+
+
 def test_a_continuation_that_would_train_nothing_is_refused(tmp_path: Path) -> None:
     run = finished(make(tmp_path, ("train.epochs", "1")))
     with pytest.raises(UserError, match="leave nothing to train"):
