@@ -228,16 +228,19 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def rng_state() -> State:
-    """State of every random generator a network may draw from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def rng_state(device: torch.device) -> State:
+    """State of every random generator that a network on ``device`` may draw from.
+
+    Other GPUs are left alone: to ask for their state would take memory on each of them.
+    """
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
 
 
-def restore_rng_state(state: State) -> None:
+def restore_rng_state(state: State, device: torch.device) -> None:
     """Put every random generator back where ``rng_state`` found it."""
     torch.set_rng_state(state["torch"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][0], device)

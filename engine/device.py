@@ -85,7 +85,7 @@ def apply(runtime: Runtime) -> None:
     torch.use_deterministic_algorithms(runtime.deterministic)
     # Filling every new tensor with NaN first finds reads of what was never written, and costs some percent.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # TensorFloat-32 would be neither fp32 as asked for nor needed beside bf16.
+    # Beside bf16 the rest may be TensorFloat-32 too; who asks for fp32 gets all 23 bits of the mantissa.
     torch.backends.cuda.matmul.allow_tf32 = runtime.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
 

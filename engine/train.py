@@ -43,6 +43,8 @@ def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -
             _log_step(training, recorder)
             _save_when_due(training, recorder, checkpointer)
         _attend(training, recorder, checkpointer)
+    if training.step >= training.experiment.total_steps:
+        training.take_slow_weights()
     _end_epoch(training, recorder, checkpointer)
 
 
@@ -179,14 +181,15 @@ def _stop(training: Training, recorder: Recorder, checkpointer: Checkpointer, re
 
 
 def _diverged(training: Training, bad_step: int) -> DivergedError:
+    # The advice is for the option: warm-up and schedule scale it down to the rate of this step.
+    advice = _round_down(training.experiment.optimizer.lr / 5)
     rate = training.rate_at(bad_step)
-    advice = _round_down(rate / 5)
     return DivergedError(f"loss is not finite at step {bad_step}, lr {rate:g}; try optimizer.lr={advice:g}")
 
 
 def _round_down(value: float) -> float:
     """The next smaller 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 0.0
+    power = 10.0 ** math.floor(math.log10(value))
     return next((factor * power for factor in (5, 2, 1) if factor * power <= value), power)
 
 
