@@ -10,6 +10,7 @@ from rich.style import Style
 
 from engine import strict_yaml
 from engine.curves import Axis, Points
+from engine.datasets import DATASETS
 from engine.errors import UserError
 from engine.runs import RunView
 from engine.text import shorten
@@ -274,11 +275,16 @@ def full_facts(view: RunView, config: str) -> list[Fact]:
 
 
 def _data(view: RunView, config: str, *, short: bool) -> str:
-    """`cifar10  5k val`: the data set and what of its training images is kept for validation."""
+    """`cifar10  45k / 5k`: the data set, how many images train the network, and how many are kept for validation."""
     held_out, limit = _found(config, "data", "validation"), _found(config, "data", "train_limit")
-    parts = [view.dataset]
-    if isinstance(limit, int):
-        parts.append(f"{limit:,} images")
-    if isinstance(held_out, int) and held_out:
-        parts.append(f"{held_out // 1000}k val" if short and held_out % 1000 == 0 else f"{held_out:,} for validation")
-    return "  ".join(part for part in parts if part)
+    held_out = held_out if isinstance(held_out, int) else 0
+    known = DATASETS.get(view.dataset)
+    trained = limit if isinstance(limit, int) else known.train_images - held_out if known else None
+    counts = [(trained, " to train"), (held_out, " to validate")] if trained else []
+    shown = [_images(count, short=short) + ("" if short else word) for count, word in counts if count]
+    return "  ".join(part for part in (view.dataset, " / ".join(shown)) if part)
+
+
+def _images(count: int, *, short: bool) -> str:
+    """`45k` where there is little room and nothing is lost, else `45,000`."""
+    return f"{count // 1000}k" if short and count % 1000 == 0 else format.thousands(count)

@@ -4,17 +4,10 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from engine.datasets import DATASETS
 from engine.options.base import Options, option
 
 DatasetName = Literal["cifar10", "cifar100", "mnist", "shapes"]
-
-# Training images, image size in pixels, channels, classes.
-_FACTS: dict[str, tuple[int, int, int, int]] = {
-    "cifar10": (50_000, 32, 3, 10),
-    "cifar100": (50_000, 32, 3, 100),
-    "mnist": (60_000, 28, 1, 10),
-    "shapes": (10_000, 32, 3, 10),
-}
 
 
 class Data(Options):
@@ -35,10 +28,11 @@ class Data(Options):
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
-        available = _FACTS[self.name][0] - self.validation
+        facts = DATASETS[self.name]
+        available = facts.train_images - self.validation
         if available < 1:
             raise ValueError(
-                f"validation={self.validation} leaves nothing to train on: {self.name} has {_FACTS[self.name][0]} "
+                f"validation={self.validation} leaves nothing to train on: {self.name} has {facts.train_images} "
                 "training images"
             )
         if self.train_limit is not None and self.train_limit > available:
@@ -51,20 +45,20 @@ class Data(Options):
     @property
     def train_images(self) -> int:
         """Images a run trains on, after validation and limit."""
-        available = _FACTS[self.name][0] - self.validation
+        available = DATASETS[self.name].train_images - self.validation
         return available if self.train_limit is None else self.train_limit
 
     @property
     def size(self) -> int:
         """Side of the images in pixels."""
-        return self.image_size or _FACTS[self.name][1]
+        return self.image_size or DATASETS[self.name].size
 
     @property
     def channels(self) -> int:
         """1 for grey images, else 3."""
-        return 1 if self.grey else _FACTS[self.name][2]
+        return 1 if self.grey else DATASETS[self.name].channels
 
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return _FACTS[self.name][3]
+        return DATASETS[self.name].classes

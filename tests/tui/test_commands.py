@@ -19,7 +19,6 @@ from engine.data.releases import RELEASES
 from engine.errors import UserError
 from engine.runs import RunFolder
 from tui import cli, export, preflight
-from tui.commands import manage
 from tui.commands import run as run_command
 from tui.configuration import differences, flatten
 from tui.table import Column, render
@@ -222,7 +221,7 @@ def test_checkpoints_are_tested_again_on_the_device_that_is_named(
         asked.append(command)
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(manage.subprocess, "run", engine)
+    monkeypatch.setattr(subprocess, "run", engine)
     assert shell("--evaluate", "alpha", "--device", "cpu")[0] == 0
     assert shell("--evaluate", "alpha")[0] == 0
     assert [command[-2:] for command in asked] == [[str(run.path), "cpu"], ["--evaluate", str(run.path)]]
