@@ -95,6 +95,7 @@ class Shown:
     source: str = ""
     remarks: Mapping[str, str] = field(default_factory=dict)
     busy: str = ""
+    batch_advice: str = ""
 
 
 def draw(shown: Shown, width: int, height: int, size: SizeClass, palette: Palette) -> Grid:
@@ -407,6 +408,8 @@ def _validity(shown: Shown, palette: Palette) -> list[Part]:
         return [(f"reading presets{signs.ellipsis}", palette.style("dim"))]
     if not draft.valid:
         return [(f"{signs.state('failed')} ", palette.style("bad", bold=True)), (draft.sentence, palette.style("text"))]
+    if shown.focus == "training" and shown.at_field == "batch_size" and shown.batch_advice:
+        return [(shown.batch_advice, palette.style("text"))]
     if shown.focus == "training":
         one = next(one for one in shown.fields if one.name == shown.at_field)
         return [(f"{one.label}  ", palette.style("text")), (one.help, palette.style("dim"))]

@@ -329,3 +329,17 @@ def test_the_summary_names_what_one_looks_for_first(quickstart: Form) -> None:
     assert rows["architecture"] == "tiny"
     assert rows["lr"] == "0.04"
     assert rows["epochs"] == "14"
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "said"),
+    [
+        ("129", "H200", "batch_size: 129 is fine, 128 is faster here"),
+        ("3", "H200", "batch_size: 3 is fine, 8 is faster here"),
+        ("128", "H200", ""),
+        ("129", "CPU", ""),
+    ],
+)
+def test_a_gpu_is_said_to_like_multiples_of_eight(quickstart: Form, size: str, device: str, said: str) -> None:
+    experiment = new_form.draft(quickstart.with_text("batch_size", size)).experiment
+    assert new_facts.batch_advice(experiment, device) == said

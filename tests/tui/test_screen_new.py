@@ -288,7 +288,7 @@ async def test_several_seeds_go_to_the_queue(app: CifarApp, monkeypatch: pytest.
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await open_new(pilot)
         assert screen._form is not None
-        screen._use(screen._form.with_text("seeds", "1-3"))
+        screen.use_form(screen._form.with_text("seeds", "1-3"))
         assert screen.footer_words()["launch"] == "launch 3"
         await pilot.press(keys)
         await until(pilot, lambda: len(added) == 3 and not screen._launching)
@@ -313,7 +313,7 @@ async def test_a_form_with_a_mistake_is_not_launched(app: CifarApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await open_new(pilot)
         assert screen._form is not None
-        screen._use(screen._form.with_text("epochs", "0"))
+        screen.use_form(screen._form.with_text("epochs", "0"))
         await pilot.press("enter")
         assert "epochs: found 0" in str(screen.query_one(MessageLine)._message)
         assert not runs.list_runs(app.root)
@@ -414,7 +414,7 @@ def test_snapshot(snap_compare: Any, app: CifarApp, size: tuple[int, int], shade
             app.toggle_theme()
         screen = await open_new(pilot)
         assert screen._form is not None
-        screen._use(screen._form.with_text("seeds", "1-3"))
+        screen.use_form(screen._form.with_text("seeds", "1-3"))
         await pilot.press("tab")
         await pilot.pause(0.3)
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from textual import events
 from textual.app import ComposeResult
 
 from engine import presets
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
-from tui import glyphs, keys, new_layout
+from tui import glyphs, new_layout
 from tui.dialogs import Choice as ChoiceOverlay
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
-from tui.dialogs import Option, Question, Reader, TextLine
+from tui.dialogs import Option, Question, Reader
 from tui.new_layout import LISTS
 from tui.new_view import ListShown, Shown
-from tui.screens.base import BaseScreen, shown_path
+from tui.screens.base import shown_path
+from tui.screens.new_input import NewInput
 from tui.screens.new_panes import Body, Loaded, Made, SamplesOverlay
 from tui.theme import Palette
 
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from tui.plot.model import Plot
 
 _BUDGET = "parameter_budget"
-_MOST_EARLY = 64
-_ALWAYS = frozenset({"show_runs", "show_queue", "help", "palette", "toggle_theme", "back", "quit", "redraw"})
 
 
-class NewScreen(BaseScreen):
+class NewScreen(NewInput):
     """The screen New run, begun from a run's configuration where `run_id` names one."""
 
     scope = "new"
@@ -45,21 +43,12 @@ class NewScreen(BaseScreen):
     def __init__(self, run_id: str | None = None) -> None:
         super().__init__()
         self._run_id = run_id
-        self._catalogue: Catalogue | None = None
-        self._form: Form | None = None
         self._draft: Draft | None = None
         self._own: dict[str, Choice] = {}
         self._experiment: Experiment | None = None
         self._guess: tuple[tuple[Any, ...], Estimate | None] | None = None
         self._rate: tuple[Experiment, Palette, Plot, str] | None = None
         self._good_texts: Mapping[str, str] = {}
-        self._early: list[events.Key] = []
-        self._focus = "architecture"
-        self._field = "data"
-        self._at_experiment = 0
-        self._editing: TextLine | None = None
-        self._before: Form | None = None
-        self._search: TextLine | None = None
         self._figures: Figures | None = None
         self._budget = 0
         self._launching = False
@@ -113,20 +102,18 @@ class NewScreen(BaseScreen):
         self._figures = new_figures.Figures(self.app.services.engine, self.app.call_later, self._answered)
         remembered = self.app.settings.text(_BUDGET, "")
         self._budget = new_facts.read_budget(remembered) or new_facts.BUDGET
-        self._start_from(message.form)
+        self.start_from(message.form)
         if message.problem:
             self.say(message.problem, "bad", glyphs.active().state("failed"))
-        early, self._early = self._early, []
-        for event in early:
-            await self._press(event)
+        await self.press_early()
 
-    def _start_from(self, form: "Form") -> None:
+    def start_from(self, form: "Form") -> None:
         self._own = {kind: choice for kind, choice in form.chosen.items() if choice.changed}
         names = [preset.name for preset in self._catalogue.experiments] if self._catalogue else []
         self._at_experiment = names.index(form.source) if form.source in names else 0
-        self._use(form)
+        self.use_form(form)
 
-    def _use(self, form: "Form") -> None:
+    def use_form(self, form: "Form") -> None:
         """Take over a changed form, and ask for what it needs."""
         from tui import new_form
 
@@ -177,7 +164,7 @@ class NewScreen(BaseScreen):
         guess = self._estimate(counts)
         plot, remark = self._schedule()
         return Shown(
-            lists={kind: self._list(kind) for kind in LISTS},
+            lists={kind: self.shown_list(kind) for kind in LISTS},
             fields=new_form.FIELDS,
             texts=self._form.texts,
             draft=self._draft,
@@ -208,6 +195,7 @@ class NewScreen(BaseScreen):
             source=self._form.source,
             remarks=new_facts.remarks(experiment),
             busy=self._busy(),
+            batch_advice=new_facts.batch_advice(experiment, self._device()),
         )
 
     def _schedule(self) -> "tuple[Plot | None, str]":
@@ -247,7 +235,7 @@ class NewScreen(BaseScreen):
         live = [run for run in self._past() if run.live and run.state != "queued"]
         return "busy: what is launched waits in the queue" if live else ""
 
-    def _choices(self, kind: str) -> "tuple[Choice, ...]":
+    def choices_of(self, kind: str) -> "tuple[Choice, ...]":
         """The list of a kind: what the experiment itself changed stands with its namesake."""
         choices = self._catalogue.choices[kind] if self._catalogue else ()  # type: ignore[index]
         sizes = self._figures.parameters if self._figures and kind == "architecture" else {}
@@ -261,222 +249,6 @@ class NewScreen(BaseScreen):
             return choices
         words = self._search.text.lower().split()
         return tuple(choice for choice in choices if all(word in _searched(choice) for word in words))
-
-    def _list(self, kind: str) -> ListShown:
-        choices = self._choices(kind)
-        chosen = self._form.chosen[kind] if self._form else None  # type: ignore[index]
-        cursor = next((i for i, choice in enumerate(choices) if choice == chosen), 0)
-        return ListShown(choices, cursor, len(choices))
-
-    # Moving and choosing.
-
-    def _move(self, step: int) -> None:
-        if self._form is None or self._catalogue is None:
-            return
-        if self._focus == "training":
-            order = new_layout.field_order(self.size_class)
-            self._field = order[_clamped(order.index(self._field) + step, len(order))]
-        elif self._focus == "experiments":
-            self._prefill(_clamped(self._at_experiment + step, len(self._catalogue.experiments)))
-        else:
-            entries = self._list(self._focus)
-            if entries.choices:
-                self._choose(entries.choices[_clamped(entries.cursor + step, len(entries.choices))])
-        self.changed()
-
-    def _choose(self, choice: "Choice") -> None:
-        if self._form is not None and self._form.chosen.get(choice.kind) != choice:
-            self._use(self._form.with_choice(choice))
-
-    def _prefill(self, index: int) -> None:
-        """Start from another experiment, all of it."""
-        from tui import new_form
-
-        if self._catalogue is None or not self._catalogue.experiments:
-            return
-        preset = self._catalogue.experiments[index]
-        self._at_experiment = index
-        try:
-            form = new_form.begin(preset.name, self._catalogue)
-        except UserError as error:
-            self.complain(error)
-            return
-        self._start_from(form)
-        self._at_experiment = index
-
-    def _page(self) -> int:
-        places = new_layout.areas(*self.query_one(Body).size, self.size_class)
-        return max((places[self._focus].height - 1) // 2, 1)
-
-    def action_cursor_down(self) -> None:
-        self._move(1)
-
-    def action_cursor_up(self) -> None:
-        self._move(-1)
-
-    def action_cursor_top(self) -> None:
-        self._move(-10_000)
-
-    def action_cursor_end(self) -> None:
-        self._move(10_000)
-
-    def action_half_page_down(self) -> None:
-        self._move(self._page())
-
-    def action_half_page_up(self) -> None:
-        self._move(-self._page())
-
-    def action_next_pane(self) -> None:
-        self._step_pane(1)
-
-    def action_previous_pane(self) -> None:
-        self._step_pane(-1)
-
-    def _step_pane(self, step: int) -> None:
-        order = new_layout.pane_order(self.size_class)
-        self._focus = order[(order.index(self._focus) + step) % len(order)]
-        self.changed()
-
-    def action_back(self) -> None:
-        self.app.back()
-
-    # Typing: a field, or a search.
-
-    def action_edit_field(self) -> None:
-        if self._form is None:
-            return
-        self._focus = "training"
-        self._before = self._form
-        self._editing = TextLine(self._form.texts[self._field])
-        self.changed()
-
-    def action_search_presets(self) -> None:
-        if self._form is None:
-            return
-        if self._focus not in LISTS:
-            self._focus = "architecture"
-        self._before = self._form
-        self._search = TextLine()
-        self.changed()
-
-    async def _on_key(self, event: events.Key) -> None:
-        event.prevent_default()  # the screen's own handler would clear what an action has just said
-        self.clear_message()
-        if self._form is None and self._action(event.key) not in _ALWAYS:
-            event.stop()
-            self._early = [*self._early, event][-_MOST_EARLY:]
-        else:
-            await self._press(event)
-
-    async def _press(self, event: events.Key) -> None:
-        """Act on a key here and now: through the app's bindings a key typed fast would overtake what it follows."""
-        action = self._action(event.key)
-        if self._editing is not None:
-            event.stop()
-            self._press_editing(self._editing, event)
-        elif self._search is not None:
-            event.stop()
-            self._press_search(self._search, event)
-        elif action:
-            event.stop()
-            await self.app.run_action(action, self)
-
-    def _action(self, key: str) -> str:
-        """The action of a key on this screen, "" if it has none."""
-        actions = self.app.keymap.on(self.scope)
-        return next((action.name for action in actions if key in map(keys.textual_key, action.keys)), "")
-
-    def on_paste(self, event: events.Paste) -> None:
-        typed = self._editing or self._search
-        if typed is not None:
-            typed.insert(event.text)
-            self._typed()
-
-    def _press_editing(self, typed: TextLine, event: events.Key) -> None:
-        if event.key == "escape":
-            self._editing = None
-            if self._before is not None:
-                self._use(self._before)
-        elif event.key in ("enter", "tab", "down", "up", "shift+tab"):
-            self._editing = None
-            if event.key != "enter":
-                self._move(-1 if event.key in ("up", "shift+tab") else 1)
-                self.action_edit_field()
-        elif typed.press(event):
-            self._typed()
-        self.changed()
-
-    def _press_search(self, typed: TextLine, event: events.Key) -> None:
-        if event.key == "escape":
-            self._search = None
-            if self._before is not None:
-                self._use(self._before)
-        elif event.key in ("enter", "tab"):
-            self._search = None
-        elif event.key in ("down", "up"):
-            self._move(1 if event.key == "down" else -1)
-        elif typed.press(event):
-            self._typed()
-        self.changed()
-
-    def _typed(self) -> None:
-        """Follow what is being typed."""
-        if self._editing is not None and self._form is not None:
-            self._use(self._form.with_text(self._field, self._editing.text))
-        elif self._search is not None and self._form is not None:
-            choices = self._choices(self._focus)
-            if choices and self._form.chosen[self._focus] not in choices:  # type: ignore[index]
-                self._choose(choices[0])
-        self.changed()
-
-    def clicked(self, row: int, column: int) -> None:
-        """A click in the body."""
-        name = self._pane_at(row, column)
-        if name is None or self._form is None or self._editing is not None:
-            return
-        area = new_layout.areas(*self.query_one(Body).size, self.size_class)[name]
-        if name == "training":
-            self._click_field(area, row, column)
-        elif row > area.top:
-            self._focus = name
-            self._click_entry(name, row - area.top - 1, area.height - 1)
-        else:
-            self._focus = name
-        self.changed()
-
-    def scrolled(self, row: int, column: int, step: int) -> None:
-        """The wheel moves the cursor of the list under the pointer."""
-        name = self._pane_at(row, column)
-        if name in LISTS and self._editing is None:
-            self._focus = name
-            self._move(step)
-
-    def _pane_at(self, row: int, column: int) -> str | None:
-        places = new_layout.areas(*self.query_one(Body).size, self.size_class)
-        panes = new_layout.pane_order(self.size_class)
-        return next((name for name in panes if places[name].holds(row, column)), None)
-
-    def _click_field(self, area: new_layout.Area, row: int, column: int) -> None:
-        places = new_layout.field_places(area, self.size_class)
-        name = next((name for name, place in places.items() if place.holds(row, column)), None)
-        again = self._focus == "training" and name == self._field
-        self._focus = "training"
-        if name is not None:
-            self._field = name
-            if again:
-                self.action_edit_field()
-
-    def _click_entry(self, name: str, row: int, rows: int) -> None:
-        if name == "experiments":
-            count = len(self._catalogue.experiments) if self._catalogue else 0
-            index = new_layout.first_row(self._at_experiment, count, rows) + row
-            if index < count:
-                self._prefill(index)
-            return
-        entries = self._list(name)
-        index = new_layout.first_row(entries.cursor, len(entries.choices), rows) + row
-        if index < len(entries.choices):
-            self._choose(entries.choices[index])
 
     # Looking closer.
 
@@ -642,7 +414,3 @@ class NewScreen(BaseScreen):
 
 def _searched(choice: "Choice") -> str:
     return f"{choice.name} {choice.about}".lower()
-
-
-def _clamped(index: int, count: int) -> int:
-    return min(max(index, 0), max(count - 1, 0))
