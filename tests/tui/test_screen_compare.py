@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine import system
+from engine import analysis, system
 from engine.metrics_log import MetricsWriter
 from engine.runs import RunFolder
 from tui import theme
@@ -293,6 +293,25 @@ async def test_too_many_runs_are_said(tmp_path: Path, add_run: AddRun) -> None:
         assert len(screen.query_one("#overlay", PlotView).plot.curves) == MOST_RUNS
         named = [curve for curve in screen.query_one("#overlay", PlotView).plot.curves if curve.legend]
         assert len(named) == theme.RUN_COLOURS
+
+
+async def test_a_comparison_is_drawn(tmp_path: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def draw(question: dict[str, Any], *, quietly: bool) -> dict[str, Any]:
+        asked.append(question)
+        return {"files": [question["output"]]}
+
+    monkeypatch.setattr(analysis, "ask", draw)
+    async with app_of(tmp_path).run_test(size=(120, 36)) as pilot:
+        await opened(pilot, compared)
+        await seen(pilot, "optimizer.lr")
+        await pilot.press("w", "S", "enter")
+        await seen(pilot, "wrote")
+    (question,) = asked
+    assert question["kind"] == "comparison"
+    assert [Path(run).name for run in question["runs"]] == compared
+    assert question["output"].endswith("comparison.svg")
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "md"])

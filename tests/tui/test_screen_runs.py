@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine import launch, queue, runs, system
+from engine import analysis, launch, queue, runs, system
+from engine.errors import UserError
 from engine.runs import RunFolder
 from tui.app import CifarApp
 from tui.chrome import MessageLine
@@ -303,6 +304,34 @@ async def test_a_run_is_written_as_csv_and_never_over_a_file(sample_runs: Path, 
         await pilot.press("w", "enter", "ctrl+u", *str(target), "enter")
         await until(pilot, lambda: "is there already" in said(pilot), "it is refused")
         assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("key", "start"), [("P", b"\x89PNG"), ("S", b"<?xml")])
+async def test_the_curves_are_drawn_by_another_process(
+    sample_runs: Path, tmp_path: Path, key: str, start: bytes
+) -> None:
+    target = tmp_path / ("out.png" if key == "P" else "out.svg")
+    async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
+        await listed(pilot)
+        await pilot.press("G", "w", key, "ctrl+u", *str(target), "enter")
+        await until(pilot, lambda: "wrote" in said(pilot), "it is drawn")
+        assert target.read_bytes().startswith(start)
+        await pilot.press("w", key, "ctrl+u", *str(target), "enter")
+        await until(pilot, lambda: "is there already" in said(pilot), "it is refused")
+
+
+async def test_without_matplotlib_one_sentence_says_what_figures_need(
+    sample_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(question: dict[str, Any], *, quietly: bool) -> dict[str, Any]:
+        assert (question["ask"], question["kind"], quietly) == ("figure", None, True)
+        raise UserError("figures need matplotlib, which is not installed: pip install 'cifar-tui[figures]'")
+
+    monkeypatch.setattr(analysis, "ask", refuse)
+    async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
+        await listed(pilot)
+        await pilot.press("G", "w", "P", "enter")
+        await until(pilot, lambda: "figures need matplotlib" in said(pilot), "it is said")
 
 
 async def test_the_command_is_copied_and_shown(sample_runs: Path) -> None:

@@ -24,7 +24,7 @@ from tui.pareto import Dot, SizeAxis, sized
 from tui.plot.model import Plot, Range
 from tui.plot.view_state import ViewState
 from tui.plot.widget import PlotView
-from tui.run_actions import RunActions
+from tui.run_actions import DRAWN, RunActions
 from tui.screens.compare_panes import Divider, TableView, settings_line
 from tui.screens.plot_keys import PlotKeys
 from tui.services import RunFeed
@@ -38,6 +38,8 @@ COMPARISON_FORMS = (
     Option("csv", "CSV", "a row a figure, a column a run"),
     Option("json", "JSON", "figures and settings"),
     Option("md", "Markdown", "two tables to read"),
+    Option("png", "PNG", "loss and accuracy of all runs as a picture"),
+    Option("svg", "SVG", "the same as a drawing"),
 )
 
 
@@ -356,8 +358,13 @@ class CompareScreen(PlotKeys, RunActions):
         def text(form: str) -> str:
             return comparison_export.to_text(cast(Format, form), found, baseline, every=every)
 
-        choice = Choice("Write the comparison as", COMPARISON_FORMS)
-        self.app.push_screen(choice, lambda form: self.ask_where("comparison", form, text) if form else None)
+        def write(form: str | None) -> None:
+            if form and form in DRAWN:
+                self.ask_figure("comparison", form, [self.app.root / run_id for run_id in self.run_ids], "comparison")
+            elif form:
+                self.ask_where("comparison", form, text)
+
+        self.app.push_screen(Choice("Write the comparison as", COMPARISON_FORMS), write)
 
     # Moving about.
 
