@@ -97,12 +97,15 @@ def _fill_in(tree: Tree, kind: presets.Kind) -> None:
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """``base`` with ``changes`` over it, mapping by mapping; another family's mapping replaces the old one whole."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        same = isinstance(old, dict) and isinstance(value, dict) and not _other_family(old, value)
-        merged[key] = merge(old, value) if isinstance(old, dict) and same else value
-    return merged
+    return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict) and not _other_family(old, new):
+        return merge(old, new)
+    if isinstance(old, list) and isinstance(new, dict) and new and new.keys() <= set(map(str, range(len(old)))):
+        return [_merged(entry, new[str(i)]) if str(i) in new else entry for i, entry in enumerate(old)]
+    return new
 
 
 def _other_family(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -110,14 +113,16 @@ def _other_family(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 def _override(tree: Tree, change: Change) -> None:
-    steps: KeyPath = tuple(change.key.split("."))
+    steps = tuple(change.key.split("."))
     if not all(steps):
         raise UserError(f"{change.origin}: an empty part in the key; write for example optimizer.lr=0.01")
     tree.value = _replaced(tree.value, steps, change.value, change.origin)
-    below = [path for path in tree.origins if path[: len(steps)] == steps]
+    place: KeyPath = tuple(int(step) if step.isdecimal() else step for step in steps)
+    below = [path for path in tree.origins if path[: len(place)] == place]
     for path in below:
         del tree.origins[path]
-    tree.origins[steps] = change.origin
+    for length in range(1, len(place) + 1):
+        tree.origins.setdefault(place[:length], change.origin)
 
 
 def _replaced(node: Any, steps: KeyPath, value: Any, where: str) -> Any:

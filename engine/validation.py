@@ -94,7 +94,10 @@ def _quoted(expected: str) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    text = clean(f'"{value}"' if isinstance(value, str) else str(value))
+    """``value`` as it would stand in YAML, kept short."""
+    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
+    scalar = isinstance(value, bool) or value is None
+    text = clean(f'"{value}"' if isinstance(value, str) else words[value] if scalar else str(value))
     return text if len(text) <= 60 else text[:57] + "…"
 
 

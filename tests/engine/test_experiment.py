@@ -148,6 +148,27 @@ def test_a_mistake_in_an_override_names_the_override() -> None:
         load("best_5m", [("optimizer.lr", "-1")])
 
 
+def test_an_override_reaches_into_the_lists_of_a_named_ingredient() -> None:
+    changed_ops = load("best_5m", [("architecture.blocks.1", "9"), ("augmentation.ops.0.degrees", "20")])
+    plain = load("best_5m")
+    assert changed_ops.architecture.model_dump()["blocks"] == (3, 9, 4, 3)
+    assert changed_ops.augmentation.ops[0].model_dump()["degrees"] == 20
+    assert changed_ops.augmentation.ops[1:] == plain.augmentation.ops[1:]
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("foo.bar", "--set foo: unknown key"),
+        ("architecture.blocks.4", "--set architecture.blocks: found {'4': 0}; allowed is a list"),
+        ("augmentation.ops.0.degrees", "--set augmentation.ops.0.degrees: found 0; allowed is more than 0"),
+    ],
+)
+def test_a_mistake_deep_in_an_override_names_the_override(key: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        load("best_5m", [(key, "0")])
+
+
 def test_a_mistake_in_an_ingredient_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "presets" / "optimizer"
     folder.mkdir(parents=True)
