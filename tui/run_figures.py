@@ -82,8 +82,8 @@ def best_group(view: RunView, series: Series, about: About) -> Group:
     """Best so far: accuracy and loss with their epochs, how long ago, and what was published."""
     judged = watched_set(series)
     facts = [
-        _best_fact(f"{judged}_accuracy", series, strong=True),
-        _best_fact(f"{judged}_loss", series),
+        _best_fact(f"{judged}_accuracy", view, series, strong=True),
+        _best_fact(f"{judged}_loss", view, series),
         _since_best(view, series, judged, about),
     ]
     if (accuracy := tested(view)) is not None:
@@ -92,12 +92,21 @@ def best_group(view: RunView, series: Series, about: About) -> Group:
     return Group("Best so far" if view.live else "Best", tuple(facts))
 
 
-def _best_fact(name: str, series: Series, strong: bool = False) -> Fact:
+def _best_fact(name: str, view: RunView, series: Series, strong: bool = False) -> Fact:
+    """By the curves, or as the run's own summary has it where they cannot be read."""
     label, top = name.replace("_", " "), best(series, name)
-    if top is None:
-        return Fact(label, glyphs.active().ellipsis)
-    value = format.loss(top.value) if name.endswith("loss") else f"{format.accuracy(top.value)} %"
-    return Fact(label, value, f"epoch {top.epoch:g}", strong=strong)
+    value, epoch = (top.value, top.epoch) if top else (None, None)
+    if value is None and view.best_metric == name:
+        value, epoch = view.best, view.best_epoch
+    if value is None:
+        return Fact(label, _not_yet(view))
+    shown = format.loss(value) if name.endswith("loss") else f"{format.accuracy(value)} %"
+    return Fact(label, shown, "" if epoch is None else f"epoch {epoch:g}", strong=strong)
+
+
+def _not_yet(view: RunView) -> str:
+    """What stands where a figure will be; a run that is over never gets it."""
+    return glyphs.active().ellipsis if view.live else format.unknown()
 
 
 def _of_checkpoint(view: RunView) -> str:
@@ -110,7 +119,7 @@ def _of_checkpoint(view: RunView) -> str:
 def _since_best(view: RunView, series: Series, judged: str, about: About) -> Fact:
     top = best(series, f"{judged}_accuracy")
     epochs = series(f"{judged}_accuracy", "epoch")[0]
-    value = glyphs.active().ellipsis if top is None else f"{epochs[-1] - top.epoch:g} ep"
+    value = _not_yet(view) if top is None else f"{epochs[-1] - top.epoch:g} ep"
     return Fact("since best", value, about.early_stopping)
 
 
@@ -137,7 +146,7 @@ def now_group(view: RunView, series: Series, about: About) -> Group:
             "" if evaluation is None else f"{judged} {format.duration(evaluation)}",
         ),
         Fact("grad norm", _norm(norm), spark=last_values(series("grad_norm", "step"))),
-        Fact(f"train {glyphs.active().minus} {judged}", _gap(series, judged), "points"),
+        Fact(f"train {glyphs.active().minus} {judged}", _gap(series, judged) or _not_yet(view), "points"),
     )
     return Group("Now" if view.live else "At the end", facts)
 
@@ -151,7 +160,7 @@ def _norm(value: float | None) -> str:
 def _gap(series: Series, judged: str) -> str:
     train, other = last_finite(series, "train_accuracy"), last_finite(series, f"{judged}_accuracy")
     if train is None or other is None:
-        return glyphs.active().ellipsis
+        return ""
     gap = train - other
     return f"{gap:.2f}" if gap >= 0 else f"{glyphs.active().minus}{-gap:.2f}"
 
@@ -239,8 +248,13 @@ def _of(used: float | None, total: float | None) -> str:
     return f"of {amount}" if format.memory(used).endswith(unit) else f"of {amount} {unit}"
 
 
-def waiting_for(view: RunView, waited_s: float | None) -> str:
-    """What stands where curves will be while there are none: what the engine last said, and for how long."""
+def waiting_for(view: RunView, waited_s: float | None, unreadable: int = 0) -> str:
+    """What stands where curves will be while there are none: what the engine last said, and for how long.
+
+    `unreadable` is the number of lines of its log that gave no record.
+    """
+    if unreadable:
+        return unreadable_words(unreadable)
     if view.state == "queued":
         return "waits in the queue"
     if not view.live:
@@ -248,6 +262,11 @@ def waiting_for(view: RunView, waited_s: float | None) -> str:
     doing = f"{view.state}: {view.phase}" if view.phase not in PHASES_UNSAID else view.state
     waited = f", {format.duration(float(int(waited_s)))}" if waited_s is not None and waited_s >= 2 else ""
     return doing + waited
+
+
+def unreadable_words(lines: int) -> str:
+    """Why curves are missing or have gaps."""
+    return f"{lines:,} line{'' if lines == 1 else 's'} of metrics.jsonl cannot be read"
 
 
 def cores() -> int | None:

@@ -217,7 +217,7 @@ def test_best_so_far() -> None:
 
 
 def test_a_published_figure_of_the_last_checkpoint_is_compared_with_ours_of_the_last() -> None:
-    published = {"test_accuracy": 92.49, "checkpoint": "last"}
+    published: dict[str, float | str] = {"test_accuracy": 92.49, "checkpoint": "last"}
     view = replace(VIEW, state="finished", test=92.40, test_last=92.60, published=published)
     facts = rows(best_group(view, SERIES, About()))
     assert facts["test accuracy"] == ("92.40 %", "last 92.60")
@@ -288,6 +288,20 @@ def test_what_a_run_without_curves_is_waiting_for() -> None:
     assert waiting_for(replace(VIEW, state="queued"), 1) == "waits in the queue"
     assert waiting_for(replace(VIEW, state="starting", phase="reading data"), 12.4) == "starting: reading data, 12 s"
     assert waiting_for(replace(VIEW, state="failed"), None) == "no step was recorded"
+    assert waiting_for(replace(VIEW, state="failed"), None, 2) == "2 lines of metrics.jsonl cannot be read"
+
+
+def test_a_run_that_is_over_waits_for_no_figure() -> None:
+    def nothing(name: str, x: Axis = "epoch") -> Points:
+        return array("d"), array("d")
+
+    over = replace(VIEW, state="finished", best=92.67, best_epoch=110.0, best_metric="val_accuracy")
+    facts = rows(best_group(over, nothing, About()))
+    assert facts["val loss"] == ("–", "")
+    assert facts["since best"][0] == "–"
+    watched = next(facts[label] for label in ("val accuracy", "test accuracy") if label in facts)
+    assert watched == ("92.67 %", "epoch 110")
+    assert rows(best_group(VIEW, nothing, About()))["val loss"] == ("…", "")
 
 
 MODEL = {

@@ -19,8 +19,10 @@ from textual.timer import Timer
 
 from engine.errors import UserError
 from tui import glyphs, keys
-from tui.chrome import FooterLine, Header, HeaderLine, Kind, Line, MessageLine, PartsLine
-from tui.line import Part
+from tui.chrome import FooterLine, Header, HeaderLine, Kind, Line, MessageLine
+from tui.dialogs import wrap
+from tui.grid import Grid
+from tui.grid_view import GridView
 from tui.theme import Palette
 
 if TYPE_CHECKING:
@@ -57,6 +59,30 @@ def shown_path(path: Path) -> str:
     return "~" + text[len(home) :] if text == home or text.startswith(home + os.sep) else text
 
 
+class TooSmall(GridView):
+    """What stands alone in a terminal below the least size."""
+
+    DEFAULT_CSS = """
+    TooSmall { width: 1fr; height: 1fr; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: tuple[str, Palette] | None = None
+
+    def show(self, remark: str, palette: Palette) -> None:
+        self._shown = remark, palette
+        self.redraw(everything=True)
+
+    def draw(self, width: int, height: int) -> Grid:
+        grid = Grid(width, height)
+        if self._shown:
+            remark, palette = self._shown
+            for row, text in enumerate(wrap(remark, max(width - 2, 1))[:height]):
+                grid.write(row, 1, text, palette.style("text"))
+        return grid
+
+
 class BaseScreen(Screen[None], inherit_bindings=False):
     """A screen of the program. Give `scope`, `compose_body`, `tick`, and a method `action_NAME` for each action.
 
@@ -70,9 +96,9 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     DEFAULT_CSS = """
     BaseScreen { layers: base message; overflow: hidden; }
-    BaseScreen > .too-small { display: none; }
+    BaseScreen > TooSmall { display: none; }
     BaseScreen.-too-small > * { display: none; }
-    BaseScreen.-too-small > .too-small { display: block; }
+    BaseScreen.-too-small > TooSmall { display: block; }
     """
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -105,7 +131,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         yield from self.compose_body()
         yield MessageLine(palette=self.palette)
         yield FooterLine(palette=self.palette)
-        yield PartsLine(palette=self.palette, classes="too-small")
+        yield TooSmall()
 
     def compose_body(self) -> ComposeResult:
         """The widgets between header and footer."""
@@ -211,9 +237,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._too_small = bool(remark)
         self.set_class(self._too_small, "-too-small")
         if remark:
-            line: PartsLine = self.query_one(".too-small", PartsLine)
-            parts: list[Part] = [(remark, self.palette.style("text"))]
-            line.show(parts)
+            self.query_one(TooSmall).show(remark, self.palette)
             return
         with self.guarded():
             self.refresh_size()
@@ -276,6 +300,9 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def action_quit(self) -> None:
         self.app.leave()
+
+    def action_suspend(self) -> None:
+        self.app.action_suspend_process()
 
     def action_redraw(self) -> None:
         self.refresh(layout=True)

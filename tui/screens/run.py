@@ -19,7 +19,7 @@ from tui.log_lines import lines_of
 from tui.plot.model import Range
 from tui.plot.view_state import ViewState
 from tui.run_actions import RunActions, called
-from tui.run_figures import About, groups, last_finite, waiting_for
+from tui.run_figures import About, groups, last_finite, unreadable_words, waiting_for
 from tui.run_layout import RunLayout, arrange
 from tui.run_plots import Drawing, Series
 from tui.screens.layers import LayersOverlay
@@ -59,6 +59,7 @@ class RunScreen(PlotKeys, RunActions):
         self._layout: RunLayout | None = None
         self._phase = ("", 0.0)
         self._state_before = ""
+        self._unreadable_said = False
 
     def compose_body(self) -> ComposeResult:
         for name in ("state", "progress", "settings"):
@@ -113,6 +114,7 @@ class RunScreen(PlotKeys, RunActions):
         feed, view = self.feed, self.run_view
         self._learn(view)
         self._tell_end(view)
+        self._tell_unreadable()
         self.set_crumbs("Runs", view.name or self.run_id)
         series: Series = cache(feed.series)
         drawing = self._drawing(view, series)
@@ -149,7 +151,7 @@ class RunScreen(PlotKeys, RunActions):
             return
         places = self._layout.places
         plots = run_plots.plots(drawing, [place.name for place in places], self._pane)
-        remark = waiting_for(drawing.view, self._waited(drawing.view))
+        remark = waiting_for(drawing.view, self._waited(drawing.view), self.feed.unreadable)
         self.query_one(PlotBoard).show(plots, places, self.palette, remark)
 
     def _show_side(self, view: RunView, series: Series) -> None:
@@ -204,6 +206,12 @@ class RunScreen(PlotKeys, RunActions):
             keymap = self.app.keymap
             words, kind = ending(view, keymap.shown("results", "run"), keymap.shown("resume", "run"))
             self.say(words, kind, glyphs.active().state(view.state))
+
+    def _tell_unreadable(self) -> None:
+        """Say it once that the curves lack something."""
+        if self.feed.unreadable and not self._unreadable_said:
+            self._unreadable_said = True
+            self.say(f"{unreadable_words(self.feed.unreadable)}; the curves leave out what stood there", "warn", "!")
 
     # What the keys of the plots ask.
 
