@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from engine import atomic
+from engine.errors import UserError
 from engine.evaluate import account, logits_of
 from engine.recorder import Recorder
 from engine.runs import RunFolder
@@ -18,7 +19,8 @@ from engine.training import Training
 def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | None = None) -> dict[str, Any]:
     """Evaluate the best and the last weights, write results/test/result.json, and return the summary's share of it.
 
-    The test set chooses nothing here; ``chosen_on`` says on which set the best epoch was chosen.
+    The test set chooses nothing here; ``chosen_on`` says on which set the best epoch was chosen. Raises UserError when
+    a run that has ended is tested again and its results cannot be written.
     """
     accounts: dict[str, Any] = {}
     if training.best is not None:
@@ -33,7 +35,9 @@ def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | N
     try:
         _write_result(run, training, accounts)
     except OSError as error:
-        if recorder is None or not atomic.out_of_room(error):
+        if recorder is None:
+            raise UserError(f"{error.filename or run.path}: cannot be written: {error.strerror}") from error
+        if not atomic.out_of_room(error):
             raise
         # The figures are in the log and the summary; a full disk is no reason to call a trained run a failure.
         print(f"results/test not written: {error.strerror}; write it with: cifar-tui --evaluate {run.id}", flush=True)

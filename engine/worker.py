@@ -77,10 +77,11 @@ def evaluate_again(path: Path, where: str = "") -> int:
         state, entry = checkpoint.weights(run.path / "ckpt", "last")
         training = Training(experiment, runtime, load_data(experiment.data, _data_folder(), _say))
         training.load_state_dict(state, checkpoint.load_best(run.path / "ckpt", entry))
+        accuracies = evaluate_test_set(training, run)["test"]
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_ERROR
-    for which, accuracy in evaluate_test_set(training, run)["test"].items():
+    for which, accuracy in accuracies.items():
         _say(f"{which} checkpoint: {accuracy:.2f} % on the test set")
     return FINISHED
 

@@ -186,6 +186,18 @@ def test_a_run_that_cannot_go_on_says_why(override: tuple[str, str], state: str,
     assert "Traceback" not in run.log_tail()
 
 
+def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
+    run = finished(make(tmp_path, ("train.epochs", "1")))
+    results = run.path / "results" / "test"
+    (results / "result.json").unlink()
+    results.rmdir()
+    results.write_text("in the way")
+    again = [sys.executable, "-P", "-m", "engine", "--evaluate", str(run.path)]
+    outcome = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
+    assert outcome.returncode == 2
+    assert outcome.stderr == f"{results}: cannot be written: File exists\n"
+
+
 def test_a_second_engine_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path)
     assert run.lock.acquire(1)
