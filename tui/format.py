@@ -93,11 +93,13 @@ def percent(value: float | None, decimals: int = 0) -> str:
 
 
 def delta(points: float | None, decimals: int = 2) -> str:
-    """A difference with its sign: `+0.37`, `−0.09`, `±0.00`."""
+    """A difference with its sign: `+0.37`, `−0.09`, `±0.00`; hundreds with one decimal, from ten thousand `+1.2e4`."""
     odd = _odd(points)
     if odd or points is None:
         return odd or unknown()
-    text = _fixed(points, decimals)
+    if decimals and abs(points) >= 100:
+        decimals = 1
+    text = _scientific(points, 1) if decimals and abs(points) >= 1e4 else _fixed(points, decimals)
     if float(f"{points:.{decimals}f}") == 0.0:
         return glyphs.active().plus_minus + text
     return text if points < 0 else "+" + text

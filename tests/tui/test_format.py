@@ -50,6 +50,12 @@ def test_delta(points: float, text: str) -> None:
     assert format.delta(points) == text
 
 
+def test_great_differences_lose_the_decimals_that_nobody_reads() -> None:
+    assert format.delta(570.967, 3) == "+571.0"
+    assert format.delta(-1.82e14, 3) == "−1.8e14"
+    assert format.delta(1_176_768, 0) == "+1176768"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.344, "0.344"), (2.3026, "2.303"), (0.00082, "8.2e-4"), (0.0, "0.000"), (12345.0, "1.2e4"), (math.nan, "NaN"),
