@@ -13,7 +13,7 @@ from typing import NoReturn, TextIO
 
 from engine import __version__
 from engine.errors import UserError
-from tui import glyphs, options
+from tui import glyphs, modifiers, options
 
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
@@ -47,7 +47,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all options, made from the tables in ``tui.options``."""
+    """The parser of all options, made from the tables in ``tui.options`` and ``tui.modifiers``."""
     parser = _Parser(
         prog="cifar-tui",
         description=_ABOUT,
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         for command in commands:
             _add_command(group, command)
     group = parser.add_argument_group("options")
-    for modifier in options.MODIFIERS:
+    for modifier in modifiers.MODIFIERS:
         _add_modifier(group, modifier)
     version = f"cifar-tui {__version__}"
     group.add_argument("--version", action="version", version=version, help=_help("print the version", "--version"))
@@ -96,7 +96,7 @@ def _add_command(group: argparse._ArgumentGroup, command: options.Command) -> No
     )
 
 
-def _add_modifier(group: argparse._ArgumentGroup, modifier: options.Modifier) -> None:
+def _add_modifier(group: argparse._ArgumentGroup, modifier: modifiers.Modifier) -> None:
     text = _help(modifier.help, modifier.example)
     if modifier.metavar is None:
         group.add_argument(modifier.flag, dest=modifier.dest, action="store_const", const=True, help=text)
@@ -121,7 +121,7 @@ def parse(arguments: Sequence[str]) -> tuple[options.Command | None, argparse.Na
         raise UserError(_unknown(unknown[0]))
     command = _chosen(args)
     allowed = {*(command.modifiers if command else options.APP_MODIFIERS), *options.EVERYWHERE}
-    for modifier in options.MODIFIERS:
+    for modifier in modifiers.MODIFIERS:
         if getattr(args, modifier.dest) is not None and modifier.flag not in allowed:
             raise UserError(_misplaced(modifier, command))
     return command, args
@@ -152,13 +152,13 @@ def _unknown(argument: str) -> str:
     if not argument.startswith("-"):
         return f'"{argument}" is no option; to train a preset: cifar-tui --run {argument}'
     flag = argument.partition("=")[0]
-    known = [entry.flag for entry in (*options.COMMANDS, *options.MODIFIERS)]
+    known = [entry.flag for entry in (*options.COMMANDS, *modifiers.MODIFIERS)]
     near = get_close_matches(flag, [*known, "--version", "--help"], n=1)
     hint = f"did you mean {near[0]}?" if near else "cifar-tui --help lists the options"
     return f"{flag} is not an option; {hint}"
 
 
-def _misplaced(modifier: options.Modifier, command: options.Command | None) -> str:
+def _misplaced(modifier: modifiers.Modifier, command: options.Command | None) -> str:
     homes = [entry.flag for entry in options.COMMANDS if modifier.flag in entry.modifiers]
     place = "the terminal app" if command is None else command.flag
     return f"{modifier.flag} goes with {', '.join(homes)}, not with {place}"

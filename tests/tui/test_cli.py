@@ -10,7 +10,7 @@ import pytest
 
 from engine import __version__
 from engine.errors import UserError
-from tui import cli, options
+from tui import cli, modifiers, options
 
 HEAVY = ("torch", "numpy", "torchvision", "textual", "rich", "plotext", "pydantic", "yaml", "msgspec", "psutil")
 
@@ -24,8 +24,8 @@ def cifar_tui(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[s
     return python("import sys; from tui.cli import main; sys.exit(main())", *arguments, stdin=stdin)
 
 
-@pytest.mark.parametrize("entry", [*options.COMMANDS, *options.MODIFIERS], ids=lambda entry: entry.flag)
-def test_the_example_of_every_option_is_accepted(entry: options.Command | options.Modifier) -> None:
+@pytest.mark.parametrize("entry", [*options.COMMANDS, *modifiers.MODIFIERS], ids=lambda entry: entry.flag)
+def test_the_example_of_every_option_is_accepted(entry: options.Command | modifiers.Modifier) -> None:
     words = shlex.split(entry.example.partition(" > ")[0])
     assert words[0] == "cifar-tui"
     assert any(word.split("=")[0] == entry.flag for word in words)
@@ -34,7 +34,7 @@ def test_the_example_of_every_option_is_accepted(entry: options.Command | option
 
 def test_help_ends_every_option_with_an_example() -> None:
     text = cli.build_parser().format_help()
-    flags = [entry.flag for entry in (*options.COMMANDS, *options.MODIFIERS)]
+    flags = [entry.flag for entry in (*options.COMMANDS, *modifiers.MODIFIERS)]
     assert all(flag in text for flag in flags)
     assert text.count("e.g. cifar-tui") == len(flags) + 2  # --version and --help too
 
@@ -63,7 +63,7 @@ def test_every_handler_exists() -> None:
 def test_every_modifier_belongs_to_something() -> None:
     used = {flag for command in options.COMMANDS for flag in command.modifiers}
     used |= {*options.EVERYWHERE, *options.APP_MODIFIERS}
-    assert used == {modifier.flag for modifier in options.MODIFIERS}
+    assert used == {modifier.flag for modifier in modifiers.MODIFIERS}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

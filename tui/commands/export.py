@@ -8,7 +8,7 @@ from typing import cast
 from engine.errors import UserError
 from tui import export as exports
 from tui.commands.folder import find_run
-from tui.options import EXPORT_FORMATS
+from tui.modifiers import EXPORT_FORMATS
 
 
 def export(args: Namespace) -> int:
