@@ -21,7 +21,6 @@ class Glyphs:
     bar_done: str
     bar_rest: str
     bar_half: str
-    bar_rest_half: str
     rule: str
     upright: str
     best: str
@@ -76,7 +75,6 @@ UTF8 = Glyphs(
     bar_done="━",
     bar_rest="━",
     bar_half="╸",
-    bar_rest_half="╺",
     rule="─",
     upright="│",
     best="◆",
@@ -127,7 +125,6 @@ ASCII = Glyphs(
     bar_done="#",
     bar_rest="-",
     bar_half="-",
-    bar_rest_half="-",
     rule="-",
     upright="|",
     best="@",

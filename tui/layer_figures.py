@@ -8,8 +8,6 @@ from typing import Any
 from engine.text import clean
 from tui import glyphs
 
-MOST_STAGES = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Layer:

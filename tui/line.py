@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.style import Style
-from rich.text import Text
 
 from tui import glyphs
 from tui.grid import Grid
@@ -18,11 +17,6 @@ _FACTS_GAP = 2
 def width_of(parts: Sequence[Part]) -> int:
     """Cells that the parts take."""
     return sum(cell_len(text) for text, _ in parts)
-
-
-def text_of(parts: Sequence[Part]) -> Text:
-    """The parts as a Rich text."""
-    return Text.assemble(*parts, no_wrap=True, overflow="crop")
 
 
 def lay_out(grid: Grid, row: int, left: Sequence[Part], right: Sequence[Part], margin: int = MARGIN) -> None:

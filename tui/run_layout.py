@@ -12,7 +12,6 @@ MOST_LOG = 12
 UPPER_SHARE = 15 / 27  # accuracy over loss
 LEAST_PLOT = 5
 UPPER_TICKS_FROM = 14
-WIDE_PAIR = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from tui.theme import Palette, RunColour
 ROWS = 14  # of the preview below the table
 FACTS = 34
 LABEL = 15
-WIDE = 64  # columns of the preview beside the table
 
 Fact = tuple[str, str]
 
