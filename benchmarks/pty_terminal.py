@@ -26,7 +26,10 @@ _UNKNOWN = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z]|\x1b\[[0-9;?]*\$[a-z]|\x1b[
 
 
 class Terminal:
-    """A program on a pty of its own, and the screen it has drawn."""
+    """A program on a pty of its own, and the screen it has drawn.
+
+    ``sent`` is all that it wrote, ``before`` the terminal's modes as the program found them.
+    """
 
     def __init__(
         self, command: Sequence[str], columns: int = 120, rows: int = 36, environment: Mapping[str, str] = COLOURFUL
@@ -35,6 +38,7 @@ class Terminal:
         if self.pid == 0:
             os.execvpe(command[0], list(command), {**os.environ, **environment})
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.before = self.modes()
         self.bytes = 0
         self.sent = bytearray()
         self._screen = pyte.Screen(columns, rows)

@@ -145,7 +145,14 @@ class CifarApp(App[int], inherit_bindings=False):
 
     def on_ready(self) -> None:
         self._start.close()
+        self.app_resume_signal.subscribe(self, lambda _: self._draw_again())
         self.set_interval(60, self._poke, name="ages")
+
+    def _draw_again(self) -> None:
+        """After fg the terminal shows what the shell left there."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+        self.refresh()
 
     def on_unmount(self) -> None:
         self.services.stop()

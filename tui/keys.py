@@ -66,6 +66,7 @@ ACTIONS: tuple[Action, ...] = (
         ("toggle_theme", "ctrl+t", "light, dark"),
         ("back", "escape", "back"),
         ("quit", "q", "quit; runs go on"),
+        ("suspend", "ctrl+z", "to the shell; fg returns"),
         ("redraw", "ctrl+l", "draw again"),
     ),
     *_actions(

@@ -48,6 +48,10 @@ class Vanishing:
         timer = threading.Timer(GRACE_S, os._exit, [code])
         timer.daemon = True
         timer.start()
+        # From a thread of its own: a signal is caught on the app's, which cannot wait for itself.
+        threading.Thread(target=self._say_leave, args=[code], name="leave", daemon=True).start()
+
+    def _say_leave(self, code: int) -> None:
         with suppress(Exception):  # the app may be gone already
             self._leave(code)
 

@@ -5,12 +5,13 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,56 @@ def test_a_terminal_that_vanishes_ends_the_app(sample_runs: Path, hang_up_is_ign
     while os.waitpid(process, os.WNOHANG)[0] == 0:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+SIZES = [(80, 24), (120, 36), (200, 50)]
+
+
+@pytest.mark.parametrize("shade", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_picture_of_the_first_run(
+    tmp_path: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], shade: str
+) -> None:
+    known = Quickstart(14.0, 10_000, 32, 70_618, 7_520_896)
+    monkeypatch.setattr("tui.screens.empty._read_quickstart", lambda: known)
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-gpu2")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = CifarApp(tmp_path / "runs", remembered=_shaded(shade))
+
+    async def read(pilot: Pilot[Any]) -> None:
+        await _until(pilot, lambda: "70,618" in text_of(pilot))
+        await _until(pilot, lambda: app.services.machine.device is not None)
+
+    assert snap_compare(app, terminal_size=size, run_before=read)
+
+
+@pytest.mark.parametrize("shade", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_picture_of_help(
+    tmp_path: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], shade: str
+) -> None:
+    monkeypatch.setattr("tui.screens.empty._read_quickstart", Quickstart)
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-gpu2")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("tui.app.keys.user_file", lambda environ: Path("~/.config/cifar-tui/keys.yaml"))
+    app = CifarApp(tmp_path / "runs", remembered=_shaded(shade))
+
+    async def open_help(pilot: Pilot[Any]) -> None:
+        await _until(pilot, lambda: app.services.machine.device is not None and "choose a run" in text_of(pilot))
+        await pilot.press("?")
+        await _until(pilot, lambda: "Keys:" in text_of(pilot))
+
+    assert snap_compare(app, terminal_size=size, run_before=open_help)
+
+
+def _shaded(shade: str) -> Settings:
+    remembered = Settings(None)
+    remembered.put(theme=shade)
+    return remembered
+
+
+async def _until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, text_of(pilot)
+        await pilot.pause(0.02)

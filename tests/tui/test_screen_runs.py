@@ -242,6 +242,15 @@ async def test_stop_asks_first(sample_runs: Path, monkeypatch: pytest.MonkeyPatc
         assert stopped == [under.id]
 
 
+async def test_tab_leads_to_the_filter_and_back(sample_runs: Path) -> None:
+    async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
+        screen = await listed(pilot)
+        await pilot.press("tab", *"wrn", "tab", "j")
+        await pilot.pause()
+        assert screen.box.text == "wrn"
+        assert screen.cursor == 1
+
+
 async def test_archived_runs_are_shown_and_brought_back(sample_runs: Path) -> None:
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         screen = await listed(pilot)

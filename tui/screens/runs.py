@@ -275,6 +275,13 @@ class RunsScreen(RunActions):
     def action_filter(self) -> None:
         self.query_one(FilterLine).focus()
 
+    def action_next_pane(self) -> None:
+        """From the table to the filter; the filter's own tab leads back."""
+        self.action_filter()
+
+    def action_previous_pane(self) -> None:
+        self.action_filter()
+
     def on_filter_line_typed(self) -> None:
         self.clear_message()
         self.box.read()

@@ -55,9 +55,9 @@ class FilterLine(GridView, can_focus=True):
         return grid
 
     def on_key(self, event: events.Key) -> None:
-        if event.key in ("up", "down", "ctrl+p", "ctrl+t", "ctrl+l"):
+        if event.key in ("up", "down", "ctrl+p", "ctrl+t", "ctrl+l", "ctrl+z"):
             return
-        if event.key in ("enter", "escape", "tab"):
+        if event.key in ("enter", "escape", "tab", "shift+tab"):
             if event.key == "escape":
                 self._runs.box.clear()
                 self.post_message(self.Typed())
