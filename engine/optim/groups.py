@@ -82,17 +82,12 @@ def check_parameters(options: OptimizerOptions, named_parameters: NamedParameter
             )
 
 
-def set_learning_rate(optimizer: Optimizer, value: float | Tensor) -> None:
-    """Give every group the learning rate ``value`` times its ``lr_scale``, heedless of endings.
-
-    A learning rate that is a tensor is written in place, so that a captured graph sees it; ``value`` may then be a
-    scalar tensor on the same device, which keeps the host out of the step.
-    """
-    set_learning_rates(optimizer, [value * group["lr_scale"] for group in optimizer.param_groups])
-
-
 def set_learning_rates(optimizer: Optimizer, rates: Sequence[float | Tensor] | Tensor) -> None:
-    """Give every group its own learning rate: one number a group, or a row of ``learning_rate_table``, (groups,)."""
+    """Give every group its own learning rate: one number a group, or a row of ``learning_rate_table``, (groups,).
+
+    A learning rate that is a tensor is written in place, so that a captured graph sees it; a rate that is a tensor on
+    the same device keeps the host out of the step.
+    """
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         if not isinstance(group["lr"], Tensor):
             group["lr"] = float(rate)

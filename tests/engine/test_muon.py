@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import UserError
-from engine.optim.groups import set_learning_rate
+from engine.optim.groups import set_learning_rates
 from engine.optim.muon import NEWTON_SCHULZ, build_muon, orthogonalize
 from engine.options.optimizer import Muon as MuonOptions
 
@@ -120,7 +120,7 @@ def test_a_learning_rate_set_after_a_resume_reaches_both_parts() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 4))
     optimizer = build(dict(model.named_parameters()))
     optimizer.load_state_dict(optimizer.state_dict())
-    set_learning_rate(optimizer, 0.0)
+    set_learning_rates(optimizer, [0.0] * len(optimizer.param_groups))
     before = [p.detach().clone() for p in model.parameters()]
     for step, p in enumerate(model.parameters()):
         give_gradient(p, step)

@@ -15,7 +15,6 @@ from engine.optim.groups import (
     can_capture,
     follow_schedule,
     learning_rate_table,
-    set_learning_rate,
     set_learning_rates,
     use_tensor_learning_rates,
 )
@@ -144,7 +143,7 @@ def test_the_first_pattern_that_fits_gives_rate_and_decay() -> None:
     assert found["1.bias"] == found["4.bias"] == (64.0, 0.002)
     assert found["1.weight"] == (2.0, 0.1)
     assert found["0.weight"] == (1.0, 0.1)
-    set_learning_rate(optimizer, 0.05)
+    follow_schedule(optimizer, make_schedule(Sgd(lr=0.05), 10, 5), 0)
     assert sorted(g["lr"] for g in optimizer.param_groups) == pytest.approx([0.05, 0.1, 3.2])
 
 
