@@ -19,8 +19,10 @@ from engine.training import Training
 def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | None = None) -> dict[str, Any]:
     """Evaluate the best and the last weights, write results/test/result.json, and return the summary's share of it.
 
-    The test set chooses nothing here; ``chosen_on`` says on which set the best epoch was chosen. Raises UserError when
-    a run that has ended is tested again and its results cannot be written.
+    The test set chooses nothing here; ``chosen_on`` says on which set the best epoch was chosen, if any.
+
+    Raises:
+        UserError: a run that has ended is tested again, and its results cannot be written.
     """
     accounts: dict[str, Any] = {}
     if training.best is not None:
@@ -67,7 +69,7 @@ def _write_result(run: RunFolder, training: Training, accounts: dict[str, Any]) 
         "schema": 1,
         "written": time.time(),
         "classes": list(training.data.classes),
-        "chosen_on": "test" if training.watches_test else "validation",
+        "chosen_on": training.chosen_on,
         "tta": training.experiment.train.tta,
         "checkpoints": accounts,
         "published": published.model_dump(mode="json") if published else None,

@@ -4,7 +4,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -175,6 +175,14 @@ class Training:
         """Whether the test set, not the validation set, is what best checkpoint and plateau look at."""
         return self.experiment.train.watch == "test"
 
+    @property
+    def chosen_on(self) -> Literal["test", "validation", ""]:
+        """The set on which the best checkpoint is chosen; nothing where none is kept."""
+        images, _ = self.watched_set()
+        if len(images) == 0:
+            return ""
+        return "test" if self.watches_test else "validation"
+
     def watched_set(self) -> tuple[Tensor, Tensor]:
         """Images and labels evaluated after each epoch; empty when nothing is."""
         watch = self.experiment.train.watch
@@ -343,7 +351,7 @@ class Training:
         return {
             "device": f"{self.runtime.device} {self.runtime.device_name}",
             "precision": self.runtime.precision,
-            "chosen_on": "test" if self.watches_test else "validation",
+            "chosen_on": self.chosen_on,
             **self.progress(),
         }
 

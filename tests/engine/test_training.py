@@ -203,6 +203,12 @@ def test_the_last_epoch_is_judged_by_the_slow_weights_of_lookahead(data: Dataset
     assert all(torch.equal(tensor, final[name]) for name, tensor in training.best["weights"].items())
 
 
+@pytest.mark.parametrize(("watch", "chosen_on"), [("test", "test"), ("validation", "validation"), ("none", "")])
+def test_a_run_says_on_which_set_its_best_checkpoint_is_chosen(watch: str, chosen_on: str, data: Dataset) -> None:
+    follow = [("optimizer.schedule.metric", "train_loss"), ("train.early_stopping", "null")]
+    assert fresh(experiment(("train.watch", watch), *follow), data).facts()["chosen_on"] == chosen_on
+
+
 def test_an_epoch_is_timed_without_its_pauses_and_over_its_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("engine.training.time.monotonic", lambda: now[0])
