@@ -204,6 +204,7 @@ class RunFeed(Poller):
     """All about one run as it grows: its view, curves, log and the machine's figures beside it.
 
     ``version`` rises with every change. `view`, `log` and `system` are replaced, never changed, so they may be kept.
+    Of a run whose folder is `gone` all stays as it was last seen.
     """
 
     def __init__(self, folder: RunFolder, poke: Poke) -> None:
@@ -212,6 +213,7 @@ class RunFeed(Poller):
         self.users = 0
         self.version = 0
         self.loaded = False
+        self.gone = False
         self.view = calm(folder.view())
         self.log = ""
         self.system: tuple[Mapping[str, Any], ...] = ()
@@ -254,7 +256,10 @@ class RunFeed(Poller):
         return self._curves.unreadable
 
     def poll(self) -> bool:
-        changed = self._poll_metrics() | self._poll_view() | self._poll_log() | self._poll_system()
+        was_gone, self.gone = self.gone, self.loaded and not self.folder.path.is_dir()
+        changed = self.gone != was_gone
+        if not self.gone:
+            changed |= self._poll_metrics() | self._poll_view() | self._poll_log() | self._poll_system()
         if not self.loaded:
             self.loaded = changed = True
         self.version += changed

@@ -325,7 +325,7 @@ async def test_a_folder_deleted_or_damaged_under_it_is_survived(live: RunFolder)
         (live.path / "metrics.jsonl").write_bytes(b"\x00\x00{]\n")
         await seen(pilot, "1 line of metrics.jsonl cannot be read; the curves leave out what stood there")
         shutil.rmtree(live.path)
-        await pilot.pause(0.4)
+        await seen(pilot, "is gone; what was read of it stays here. esc goes back")
         await pilot.press("h", "x", "z", "b", "escape")
         assert pilot.app.is_running
 

@@ -59,7 +59,7 @@ class RunScreen(PlotKeys, RunActions):
         self._layout: RunLayout | None = None
         self._phase = ("", 0.0)
         self._state_before = ""
-        self._unreadable_said = False
+        self._lacks = ""
 
     def compose_body(self) -> ComposeResult:
         for name in ("state", "progress", "settings"):
@@ -114,7 +114,7 @@ class RunScreen(PlotKeys, RunActions):
         feed, view = self.feed, self.run_view
         self._learn(view)
         self._tell_end(view)
-        self._tell_unreadable()
+        self._tell_lacks()
         self.set_crumbs("Runs", view.name or self.run_id)
         series: Series = cache(feed.series)
         drawing = self._drawing(view, series)
@@ -207,11 +207,11 @@ class RunScreen(PlotKeys, RunActions):
             words, kind = ending(view, keymap.shown("results", "run"), keymap.shown("resume", "run"))
             self.say(words, kind, glyphs.active().state(view.state))
 
-    def _tell_unreadable(self) -> None:
-        """Say it once that the curves lack something."""
-        if self.feed.unreadable and not self._unreadable_said:
-            self._unreadable_said = True
-            self.say(f"{unreadable_words(self.feed.unreadable)}; the curves leave out what stood there", "warn", "!")
+    def _tell_lacks(self) -> None:
+        """Say it once that the folder is gone, or that its curves lack something."""
+        said, self._lacks = self._lacks, lacks(self.feed, self.app.keymap.shown("back", "run"))
+        if self._lacks and self._lacks != said:
+            self.say(self._lacks, "warn", "!")
 
     # What the keys of the plots ask.
 
@@ -325,6 +325,13 @@ def read_about(folder: RunFolder) -> About:
     """The run's settings, model and slot, from its folder."""
     model = atomic.read_json(folder.path / "model.json", limit=MODEL_BYTES) or {}
     return About(flatten(folder.config_text()), model, str(folder.summary().get("slot", "")))
+
+
+def lacks(feed: RunFeed, back_key: str) -> str:
+    """What is not to be seen of a run, "" when nothing is missing."""
+    if feed.gone:
+        return f"The folder of {called(feed.view)} is gone; what was read of it stays here. {back_key} goes back"
+    return f"{unreadable_words(feed.unreadable)}; the curves leave out what stood there" if feed.unreadable else ""
 
 
 def ending(view: RunView, results_key: str, resume_key: str) -> tuple[str, Kind]:
