@@ -29,7 +29,7 @@ class Buildable(Options):
 
 
 def option(default: Any, help: str, unit: str = "", **bounds: Any) -> Any:
-    """A field with its default (``...`` for required), one sentence of help, its unit, and pydantic bounds (ge, gt, le, lt)."""
+    """A field with its default (``...`` for required), one sentence of help, its unit, and pydantic's bounds."""
     return Field(default, description=help, json_schema_extra={"unit": unit} if unit else None, **bounds)
 
 
