@@ -66,7 +66,7 @@ ACTIONS: tuple[Action, ...] = (
         ("toggle_theme", "ctrl+t", "light, dark"),
         ("back", "escape", "back"),
         ("quit", "q", "quit; runs go on"),
-        ("suspend", "ctrl+z", "to the shell; fg returns"),
+        ("suspend", "ctrl+z", "shell; fg returns"),
         ("redraw", "ctrl+l", "draw again"),
     ),
     *_actions(

@@ -26,7 +26,7 @@ NAMES = {
 FILTER = (
     ("resnet", "name, architecture or tag, letters in order"),
     ("lr>=0.01  params<5M  val>92", "numbers; k M G and % are understood"),
-    ("status:live,failed  -note:debug", "a word in a field, one of several; a minus leaves out"),
+    ("status:live,failed  -note:debug", "one of several words; a minus leaves out"),
     ("wrn | densenet", "either; a space means both"),
 )
 
