@@ -3,7 +3,6 @@
 Plain values from an experiment, the counts of its network and the runs that were; nothing here needs a terminal.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from engine.options.schedule import Plateau
 from engine.runs import RunView
 from engine.schedules import make_schedule
 from tui import format, glyphs
+from tui.past_runs import Wanted, images_an_epoch, nearest
 from tui.plot.model import Curve, Plot
 from tui.theme import Palette
 
-BUDGET = 5_000_000
 STEP = 8
 _SAMPLES = 400
-_FEWEST_EPOCHS = 1.0
 _NOTHING = 1e-6
 
 
@@ -67,21 +65,15 @@ def batch_advice(experiment: Experiment | None, device: str) -> str:
 def estimate(experiment: Experiment, counts: Counts | None, past: Sequence[RunView], device: str) -> Estimate | None:
     """How long an epoch will take on `device`, by the past runs there: of this experiment, else of its network at
     this batch size, else of any network by its MACs. None where nothing is known."""
-    fit = [run for run in past if _fits(run, experiment, device)]
-    group = experiment.group_hash
-    name = experiment.architecture.name or experiment.architecture.family
-    same = [run for run in fit if run.group_hash == group]
-    alike = [run for run in fit if run.architecture == name and run.batch_size == experiment.train.batch_size]
-    images = experiment.data.train_images
-    for runs in (same, alike):
-        if runs:
-            seconds = statistics.median(_image_s(run) for run in runs) * images
-            return Estimate(seconds, len(runs), device, exact=True)
-    measured = [run for run in fit if run.macs]
-    if counts is None or not measured:
+    network = experiment.architecture.name or experiment.architecture.family
+    batch_size, dataset = experiment.train.batch_size, experiment.data.name
+    wanted = Wanted(experiment.group_hash, network, batch_size, dataset, counts.macs if counts else None)
+    found = nearest(wanted, [run for run in past if _fits(run, experiment, device)])
+    if found is None:
         return None
-    seconds_a_mac = statistics.median(_image_s(run) / (run.macs or 1) for run in measured)
-    return Estimate(seconds_a_mac * counts.macs * images, len(measured), device, exact=False)
+    macs = 1 if found.exact or counts is None else counts.macs
+    image_s = statistics.median(_image_s(run) / (1 if found.exact else run.macs or 1) for run in found.runs) * macs
+    return Estimate(image_s * experiment.data.train_images, len(found.runs), device, exact=found.exact)
 
 
 def _fits(run: RunView, experiment: Experiment, device: str) -> bool:
@@ -89,13 +81,13 @@ def _fits(run: RunView, experiment: Experiment, device: str) -> bool:
     here = run.device.startswith("cpu") if device == "CPU" else device.lower() in named.lower()
     precision = experiment.train.precision
     same = precision == "auto" or not run.precision or run.precision == precision
-    return bool(here and same and (run.images_s or 0) > 0 and run.epoch >= _FEWEST_EPOCHS)
+    return bool(here and same and (run.images_s or 0) > 0)
 
 
 def _image_s(run: RunView) -> float:
     """Seconds an image, evaluation and all: from the whole run where its length is known, else from its speed."""
-    images = run.epoch and run.steps and run.epochs and run.batch_size and run.batch_size * run.steps / run.epochs
-    if images and run.active_s > 0:
+    images = images_an_epoch(run)
+    if images:
         return run.active_s / (run.epoch * images)
     return 1 / (run.images_s or 1)
 
@@ -189,17 +181,6 @@ def budget(parameters: int | None, limit: int) -> Budget:
     left = limit - parameters
     remark = f"{left:,} left" if left >= 0 else f"+{-left:,} over"
     return Budget(limit, parameters / limit, format.percent(100 * parameters / limit, 1), remark, left < 0)
-
-
-def read_budget(text: str) -> int | None:
-    """`5 M`, `5,000,000` or `300k` as a number of parameters; None for anything else."""
-    text = text.replace(",", "").replace(" ", "").lower()
-    scale = {"k": 1e3, "m": 1e6, "g": 1e9}.get(text[-1:], 1.0)
-    try:
-        value = float(text.rstrip("kmg")) * scale
-    except ValueError:
-        return None
-    return round(value) if math.isfinite(value) and 1 <= value <= 1e12 else None
 
 
 @dataclass(frozen=True, slots=True)

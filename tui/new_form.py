@@ -155,11 +155,6 @@ def _choice(preset: Preset) -> Choice:
         return Choice(preset.kind, preset.name, about, problem=clean(str(error).partition("\n")[0]))
 
 
-def natural(name: str) -> tuple[Any, ...]:
-    """Sorts resnet20 before resnet110."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
-
-
 def begin(source: str, catalogue: Catalogue) -> Form:
     """The form filled in from a preset of a whole experiment. Raises UserError when it cannot be read."""
     return from_experiment(experiments.load(source), catalogue, source=source)

@@ -40,7 +40,13 @@ def choice(catalogue: Catalogue, kind: str, name: str) -> new_form.Choice:
 
 def past(**changes: object) -> RunView:
     facts = {"epoch": 10.0, "epochs": 10.0, "steps": 900, "batch_size": 100, "active_s": 50.0, "images_s": 2000.0}
-    names = {"architecture": "tiny", "device": "cpu some processor", "precision": "fp32", "macs": 7_520_576}
+    names = {
+        "architecture": "tiny",
+        "dataset": "shapes",
+        "device": "cpu some processor",
+        "precision": "fp32",
+        "macs": 7_520_576,
+    }
     return replace(RunView("20260101-000000-abcdef", Path("/x"), "finished"), **{**facts, **names, **changes})
 
 
@@ -264,22 +270,6 @@ def test_the_budget_says_what_is_left_or_over() -> None:
     assert (left.percent, left.remark, left.over) == ("95.6 %", "220,470 left", False)
     assert (over.remark, over.over) == ("+1,176,768 over", True)
     assert new_facts.budget(None, 5_000_000).percent == "…"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("5 M", 5_000_000),
-        ("300k", 300_000),
-        ("4,779,530", 4_779_530),
-        ("", None),
-        ("-1", None),
-        ("inf", None),
-        ("x", None),
-    ],
-)
-def test_a_budget_is_read_as_people_write_it(text: str, value: int | None) -> None:
-    assert new_facts.read_budget(text) == value
 
 
 def test_layers_are_summed_by_part() -> None:

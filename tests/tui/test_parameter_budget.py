@@ -17,7 +17,16 @@ def test_a_budget_is_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "budget"),
-    [("5 M", 5_000_000), ("4,779,530", 4_779_530), ("300k", 300_000), ("0", None), ("nan", None), ("a lot", None)],
+    [
+        ("5 M", 5_000_000),
+        ("4,779,530", 4_779_530),
+        ("300k", 300_000),
+        ("0", None),
+        ("-1", None),
+        ("inf", None),
+        ("nan", None),
+        ("", None),
+    ],
 )
 def test_a_budget_is_read_as_people_write_it(text: str, budget: int | None) -> None:
     assert parameter_budget.read(text) == budget

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from engine import presets
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
-from tui import glyphs, new_layout
+from tui import glyphs, new_layout, parameter_budget
 from tui.dialogs import Choice as ChoiceOverlay
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tui.new_figures import Figures
     from tui.new_form import Catalogue, Choice, Draft, Form
     from tui.plot.model import Plot
-
-_BUDGET = "parameter_budget"
 
 
 class NewScreen(NewInput):
@@ -96,12 +94,11 @@ class NewScreen(NewInput):
         raise UserError(problem or "there are no presets of whole experiments")
 
     async def on_loaded(self, message: Loaded) -> None:
-        from tui import new_facts, new_figures
+        from tui import new_figures
 
         self._catalogue = message.catalogue
         self._figures = new_figures.Figures(self.app.services.engine, self.app.call_later, self._answered)
-        remembered = self.app.settings.text(_BUDGET, "")
-        self._budget = new_facts.read_budget(remembered) or new_facts.BUDGET
+        self._budget = parameter_budget.remembered(self.app.settings)
         self.start_from(message.form)
         if message.problem:
             self.say(message.problem, "bad", glyphs.active().state("failed"))
@@ -277,10 +274,8 @@ class NewScreen(NewInput):
             self.app.push_screen(Reader("YAML", experiment.to_yaml()))
 
     def action_budget(self) -> None:
-        from tui import new_facts
-
         def check(answers: dict[str, str]) -> str:
-            wrong = new_facts.read_budget(answers["budget"]) is None
+            wrong = parameter_budget.read(answers["budget"]) is None
             return "a number of parameters, such as 5 M, 300 k or 4,779,530" if wrong else ""
 
         remark = "parameters that a network may have; the bar shows how much of it is used"
@@ -288,11 +283,9 @@ class NewScreen(NewInput):
         self.app.push_screen(FormOverlay("Parameter budget", fields, check), self._take_budget)
 
     def _take_budget(self, answers: dict[str, str] | None) -> None:
-        from tui import new_facts
-
         if answers:
-            self._budget = new_facts.read_budget(answers["budget"]) or self._budget
-            self.app.settings.put(**{_BUDGET: str(self._budget)})
+            self._budget = parameter_budget.read(answers["budget"]) or self._budget
+            parameter_budget.remember(self.app.settings, self._budget)
             self.changed()
 
     def action_experiments(self) -> None:
