@@ -64,7 +64,10 @@ class Experiment(Options):
             problems.append("train.evaluate_every has to be 1 where plateau or early stopping follow the watched set")
         warmup = self.optimizer.warmup
         if max(warmup.steps, warmup.epochs * self.steps_per_epoch) > self.total_steps:
-            problems.append(f"optimizer.warmup is longer than the run of {self.total_epochs:g} epochs")
+            problems.append(
+                f"optimizer.warmup is longer than the run of {self.total_epochs:g} epochs; train longer, or set "
+                "optimizer.warmup.epochs and optimizer.warmup.steps to 0"
+            )
         misfit = self.architecture.misfit(self.data.channels, self.data.size)
         if misfit:
             problems.append(f"architecture: {misfit}")

@@ -15,7 +15,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,6 +54,7 @@ TAGS = 50
 NOTE_LENGTH = 20_000
 CONFIG_BYTES = 1 << 20
 USER_LOCK_S = 2.0
+TRASH_S = 30 * 86_400
 
 
 def new_run_id() -> str:
@@ -317,13 +318,15 @@ def find(root: Path, wanted: str) -> RunFolder:
 
     Raises UserError when no run fits or several do.
     """
+    if not wanted.strip():
+        raise UserError("no run is named: give an id, the beginning of one, a name, or last")
     root = root.absolute()
     names = run_names(root)
     if not names:
         raise UserError(f"there are no runs in {root}; start one with: cifar-tui --run quickstart")
     if wanted == "last":
         return RunFolder(root / names[0])
-    matches = [name for name in names if wanted and name.startswith(wanted)]
+    matches = [name for name in names if name.startswith(wanted)]
     if not matches:
         matches = [view.id for view in list_runs(root, archived=True) if view.name == wanted]
     shown = text.shorten(text.clean(wanted), 60)
@@ -360,9 +363,13 @@ def _is_checkout(folder: Path) -> bool:
 def delete(run: RunFolder) -> str:
     """Put a run into the trash of its runs folder; returns the name by which it can be taken back.
 
-    Raises UserError when it is in progress or not ours alone.
+    What has lain in the trash for thirty days is removed for good. Raises UserError when the run is in progress or not
+    ours alone.
     """
-    return trash.discard(run.path)
+    name = trash.discard(run.path)
+    with suppress(OSError):
+        trash.purge(run.path.parent, TRASH_S)
+    return name
 
 
 def undelete(root: Path, trashed: str) -> RunFolder:

@@ -572,7 +572,13 @@ class TestFind:
             find(root, "b")
         assert second.view().name == "b"
 
-    @pytest.mark.parametrize("wanted", ["", "../../x", "/etc/passwd", ".", "-rf", "\0", "\x1b[31m", "x" * 10_000])
+    @pytest.mark.parametrize("wanted", ["", " "])
+    def test_nothing_means_no_run_not_even_one_without_a_name(self, root: Path, wanted: str) -> None:
+        create(root, "", {}, {"name": wanted})
+        with pytest.raises(UserError, match="no run is named"):
+            find(root, wanted)
+
+    @pytest.mark.parametrize("wanted", ["../../x", "/etc/passwd", ".", "-rf", "\0", "\x1b[31m", "x" * 10_000])
     def test_hostile_names_find_nothing(self, run: RunFolder, root: Path, wanted: str) -> None:
         with pytest.raises(UserError, match="no run in") as caught:
             find(root, wanted)
@@ -613,6 +619,16 @@ class TestTrash:
         assert undelete(root, name).view() == before
         with pytest.raises(UserError, match="is back already"):
             undelete(root, name)
+
+    def test_the_trash_keeps_for_thirty_days(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        old, kept, last = (create(root, "", {}, {"name": name}) for name in ("old", "kept", "last"))
+        thrown = delete(old)
+        later = delete(kept)
+        assert trash.trashed_runs(root) == sorted([thrown, later], reverse=True)
+        now = time.time()
+        monkeypatch.setattr(trash.time, "time", lambda: now + 31 * 86_400)
+        delete(last)
+        assert thrown not in trash.trashed_runs(root)
 
     @pytest.mark.parametrize("name", ["x", "../x", ".trash-../../etc", ".trash-20260101-000000-aaaaaa/.."])
     def test_only_the_trash_is_undeleted(self, root: Path, name: str) -> None:
