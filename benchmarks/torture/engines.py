@@ -107,7 +107,11 @@ def final_state(run: RunFolder) -> dict[str, Any]:
     """The newest checkpoint but for its clock and its place in the log."""
     folder = run.path / "ckpt"
     state = checkpoint.load(folder, checkpoint.candidates(folder)[0])
-    return {key: value for key, value in state.items() if key not in ("active_s", "epoch_s", "metrics_offset", "config_hash")}
+    return {
+        key: value
+        for key, value in state.items()
+        if key not in ("active_s", "epoch_s", "metrics_offset", "config_hash")
+    }
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -37,9 +37,7 @@ def trivial_augment(kinds: Tensor, bins: Tensor, negative: Tensor, size: int) ->
     return _draws(kinds, negative, bins.double() / (BINS - 1), limits, size)
 
 
-def _draws(
-    kinds: Tensor, negative: Tensor, strength: Tensor, limits: dict[str, float], size: int
-) -> dict[str, Tensor]:
+def _draws(kinds: Tensor, negative: Tensor, strength: Tensor, limits: dict[str, float], size: int) -> dict[str, Tensor]:
     """``kind`` (n, k) int64, ``amount`` (n, k) float32 and ``matrix`` (n, k, 2, 3) float32.
 
     The amount is a factor of blending, a number of bits to drop, or the level from which solarizing inverts.

@@ -135,6 +135,7 @@ def test_ramp_runs_from_end_to_end() -> None:
 
 
 def test_signs_numbers_and_colours_come_without_textual() -> None:
-    code = "import sys, tui.format, tui.glyphs, tui.theme, tui.keys, tui.plot.canvas, tui.line; print('textual' in sys.modules)"
+    modules = "tui.format, tui.glyphs, tui.theme, tui.keys, tui.plot.canvas, tui.line, tui.pixels"
+    code = f"import sys, {modules}; print('textual' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
