@@ -111,7 +111,9 @@ def test_a_folder_that_cannot_be_written_is_told_to_the_launcher(run: RunFolder)
 
 
 def test_a_folder_that_vanishes_under_a_run_is_not_made_again(run: RunFolder) -> None:
-    shim = supervise(run, [sys.executable, "-c", f"import shutil; shutil.rmtree({str(run.path)!r})"])
+    # Away in one step: a tree that is removed piece by piece meets what the supervisor writes meanwhile.
+    away = f"import os; os.rename({str(run.path)!r}, {str(run.path.with_name('away'))!r})"
+    shim = supervise(run, [sys.executable, "-c", away])
     shim.communicate(timeout=60)
     assert shim.returncode == supervisor.FAILED
     assert not run.path.exists()
