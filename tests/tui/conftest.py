@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
-from engine import runs
+from engine import attempts, runs
 from engine.metrics_log import Record
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 
@@ -133,7 +134,8 @@ def make_sample(root: Path, sample: Sample, now: float | None = None, number: in
     _fill(run, sample, facts, ended)
     if not live:
         killed = sample.state == "crashed"
-        attempt.write_exit(code=None if killed else _CODES.get(sample.state, 0), signal=9 if killed else None)
+        with patch.object(attempts, "time", SimpleNamespace(time=lambda: ended)):
+            attempt.write_exit(code=None if killed else _CODES.get(sample.state, 0), signal=9 if killed else None)
     return run
 
 

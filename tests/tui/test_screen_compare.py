@@ -69,7 +69,7 @@ async def opened(pilot: Pilot[Any], run_ids: list[str], text: str = "Configurati
 
 async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
     """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while True:
         await pilot.pause(0.02)
         shown = on_screen(pilot)

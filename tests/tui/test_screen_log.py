@@ -101,7 +101,7 @@ def run(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
 async def seen(pilot: Pilot[Any], wanted: str, gone: str = "") -> str:
     """What is on the screen once `wanted` is and `gone` is not."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         await pilot.pause(0.02)
         strips = pilot.app.screen._compositor.render_strips()

@@ -100,7 +100,7 @@ async def opened(pilot: Pilot[Any], text: str = "Slots") -> QueueScreen:
 
 async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
     """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while True:
         await pilot.pause(0.02)
         strips = pilot.app.screen._compositor.render_strips()
@@ -111,7 +111,7 @@ async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         await pilot.pause(0.02)

@@ -224,7 +224,7 @@ def app_of(run: RunFolder, engine: FakeEngine, shade: str = "dark") -> CifarApp:
 
 async def seen(pilot: Pilot[Any], wanted: str, gone: str = "") -> str:
     """What is on the screen once `wanted` is and `gone` is not."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         await pilot.pause(0.02)
         strips = pilot.app.screen._compositor.render_strips()

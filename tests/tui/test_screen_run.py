@@ -23,6 +23,7 @@ from tui.screens.log import LogScreen
 from tui.screens.run import RunScreen
 from tui.services import Services
 
+PATIENCE_S = 30.0
 AddRun = Callable[..., RunFolder]
 MODEL = {
     "activation_bytes": 338 * 2**20,
@@ -85,17 +86,23 @@ def app_of(run: RunFolder, shade: str = "dark") -> CifarApp:
 
 
 async def opened(pilot: Pilot[Any], run: RunFolder, text: str = "Model") -> RunScreen:
-    """The Run screen, once `text` stands on it."""
+    """The Run screen, once all of the run is read and `text` stands on it: a key pressed sooner would find no log."""
     pilot.app.open_run(run.id)  # type: ignore[attr-defined]
     await seen(pilot, text)
     screen = pilot.app.screen
     assert isinstance(screen, RunScreen)
+    deadline = time.monotonic() + PATIENCE_S
+    while not screen.feed.loaded:
+        assert time.monotonic() < deadline, "the run was never read"
+        await pilot.pause(0.02)
+    screen._tick_now()
+    await pilot.pause()
     return screen
 
 
 async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
     """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         await pilot.pause(0.02)
         shown = on_screen(pilot)
@@ -293,7 +300,7 @@ async def test_delete_goes_back_and_undo_brings_it_back(over: RunFolder) -> None
     async with app_of(over).run_test(size=(120, 36)) as pilot:
         await opened(pilot, over)
         await pilot.press("D", "enter")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while isinstance(pilot.app.screen, RunScreen) or over.path.exists():
             assert time.monotonic() < deadline
             await pilot.pause(0.02)

@@ -9,10 +9,11 @@ from textual.pilot import Pilot
 
 from engine import atomic, queue, runs, sweep
 from engine.campaign import Campaign
-from engine.runs import RunFolder, SummaryWriter
+from engine.runs import RunFolder, RunView, SummaryWriter
 from tui.app import CifarApp
 from tui.dialogs import Choice
 from tui.screens.base import BaseScreen
+from tui.screens.runs import RunsScreen
 from tui.screens.sweep import SweepScreen, SweepTable
 
 SWEEP = """\
@@ -52,8 +53,14 @@ def finish(run: RunFolder, test: float) -> None:
     attempt.write_exit(code=0)
 
 
+def listed(app: CifarApp) -> tuple[RunView, ...]:
+    """The rows on the first screen."""
+    screen = app.screen_stack[0]
+    return tuple(screen.rows.runs) if isinstance(screen, RunsScreen) else ()
+
+
 async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    for _ in range(400):
+    for _ in range(1500):
         if condition():
             return
         await pilot.pause(0.02)
@@ -162,8 +169,7 @@ async def test_it_fits_every_terminal(root: Path, size: tuple[int, int]) -> None
 async def test_the_table_of_runs_leads_to_the_sweep_of_the_run_under_the_cursor(root: Path) -> None:
     app = CifarApp(root)
     async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: len(app.services.listing.runs) == 2)
-        await pilot.pause()
+        await until(pilot, lambda: len(listed(app)) == 2)
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, SweepScreen) and app.screen.results)
         assert "1 of 3 runs finished" in text(app)
@@ -173,8 +179,7 @@ async def test_a_run_of_no_sweep_offers_those_that_are_installed(tmp_path: Path)
     runs.create(tmp_path / "runs", "train: {}\n", {}, {"name": "alone"})
     app = CifarApp(tmp_path / "runs")
     async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: len(app.services.listing.runs) == 1)
-        await pilot.pause()
+        await until(pilot, lambda: len(listed(app)) == 1)
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, Choice))
         await pilot.press("enter")
