@@ -6,13 +6,20 @@ BIN := .venv/bin
 READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-slow test-all check bench torture schema clean
+.PHONY: run test test-engine test-terminal test-slow test-all check bench torture schema clean
 
 run: $(READY)
 	$(BIN)/cifar-tui --run presets/quickstart.yaml
 
+# The terminal's tests mostly wait for a screen and the others mostly compute, so they run side by side.
 test: $(READY)
-	$(PYTEST) -q
+	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory test-engine test-terminal
+
+test-engine: $(READY)
+	$(PYTEST) -q tests --ignore=tests/tui
+
+test-terminal: $(READY)
+	$(PYTEST) -q tests/tui
 
 test-slow: $(READY)
 	$(PYTEST) -q -m slow

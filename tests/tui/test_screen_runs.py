@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from engine import analysis, launch, queue, runs, system
@@ -51,6 +52,14 @@ async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str) -
         assert time.monotonic() < deadline, f"never: {what}"
         await pilot.pause()
         await asyncio.sleep(0.02)
+
+
+async def answer(pilot: Pilot[Any], path: Path | str) -> None:
+    """Paste a path over what a field holds, and confirm: a long one takes seconds to type."""
+    await pilot.press("ctrl+u")
+    pilot.app.post_message(Paste(str(path)))
+    await pilot.pause()
+    await pilot.press("enter")
 
 
 def screen_of(pilot: Pilot[Any]) -> RunsScreen:
@@ -142,8 +151,6 @@ async def test_a_filter_that_finds_nothing_says_so(sample_runs: Path) -> None:
 
 
 async def test_a_paste_into_the_filter_is_cut(sample_runs: Path) -> None:
-    from textual.events import Paste
-
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         screen = await listed(pilot)
         await pilot.press("/")
@@ -306,11 +313,13 @@ async def test_a_run_is_written_as_csv_and_never_over_a_file(sample_runs: Path, 
     target = tmp_path / "out.csv"
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         await listed(pilot)
-        await pilot.press("G", "w", "enter", "ctrl+u", *str(target), "enter")
+        await pilot.press("G", "w", "enter")
+        await answer(pilot, target)
         await until(pilot, target.exists, "it is written")
         assert target.read_text().startswith("kind,t,step,epoch")
         target.write_text("mine")
-        await pilot.press("w", "enter", "ctrl+u", *str(target), "enter")
+        await pilot.press("w", "enter")
+        await answer(pilot, target)
         await until(pilot, lambda: "is there already" in said(pilot), "it is refused")
         assert target.read_text() == "mine"
 
@@ -322,10 +331,12 @@ async def test_the_curves_are_drawn_by_another_process(
     target = tmp_path / ("out.png" if key == "P" else "out.svg")
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         await listed(pilot)
-        await pilot.press("G", "w", key, "ctrl+u", *str(target), "enter")
+        await pilot.press("G", "w", key)
+        await answer(pilot, target)
         await until(pilot, lambda: "wrote" in said(pilot), "it is drawn")
         assert target.read_bytes().startswith(start)
-        await pilot.press("w", key, "ctrl+u", *str(target), "enter")
+        await pilot.press("w", key)
+        await answer(pilot, target)
         await until(pilot, lambda: "is there already" in said(pilot), "it is refused")
 
 
@@ -383,10 +394,11 @@ async def test_another_folder_is_opened(sample_runs: Path, tmp_path: Path) -> No
     other.mkdir()
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         await listed(pilot)
-        await pilot.press("o", "ctrl+u", *"~/nowhere", "enter")
+        await pilot.press("o")
+        await answer(pilot, "~/nowhere")
         await pilot.pause()
         assert "there is no folder" in text_of(pilot)
-        await pilot.press("ctrl+u", *str(other), "enter")
+        await answer(pilot, other)
         await until(pilot, lambda: "No runs yet" in text_of(pilot), "the empty folder is shown")
         assert pilot.app.root == other  # type: ignore[attr-defined]
 
