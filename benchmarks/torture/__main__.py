@@ -1,7 +1,8 @@
 """``python -m benchmarks.torture``: hours of faults, then a table of what was tried and what survived.
 
 ``--brief`` is a few minutes of the same; ``--only kills,disks`` takes some of it. Needs no GPU and no network; what
-needs root and loop devices says so and is left out without them. Figures go to benchmarks/results/torture.json.
+needs root and loop devices says so and is left out without them. Each trial's figures go to
+benchmarks/results/torture.json as they come, so that a night cut short leaves those it had.
 """
 
 import argparse
@@ -59,16 +60,17 @@ def main() -> int:
     try:
         for name in chosen:
             print(f"{name} …", flush=True)
-            found = timed(TRIALS[name], budget, random.Random(f"{args.seed} {name}"), folder / name)
-            outcomes += found
-            for outcome in found:
+            found = []
+            for outcome in timed(TRIALS[name], budget, random.Random(f"{args.seed} {name}"), folder / name):
+                found.append(outcome)
                 for failure in outcome.failures[:5]:
                     print(f"    {failure[:500]}", flush=True)
+                if not args.unrecorded:
+                    _record(name, found, budget)
+            outcomes += found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(_table(outcomes))
-    if not args.unrecorded:
-        _record(outcomes, budget)
     return int(any(outcome.failures for outcome in outcomes))
 
 
@@ -82,15 +84,12 @@ def _table(outcomes: list[Outcome]) -> str:
     return "\n".join([table, "", *(f"{fault}: {note}" for fault, note in notes if note)])
 
 
-def _record(outcomes: list[Outcome], budget: Budget) -> None:
+def _record(trial: str, outcomes: list[Outcome], budget: Budget) -> None:
+    """Put what is known of one trial into the results, whose other trials stay as they are."""
     path = report.RESULTS / "torture.json"
-    found = {
-        "environment": report.environment(),
-        "budget": vars(budget),
-        "faults": [vars(outcome) for outcome in outcomes],
-    }
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print(f"\nwritten to {path}")
+    recorded = json.loads(path.read_text()) if path.exists() else {}
+    found = {**report.environment(), "budget": vars(budget), "faults": [vars(outcome) for outcome in outcomes]}
+    path.write_text(json.dumps({**recorded, trial: found}, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.torture import engines
@@ -14,13 +14,14 @@ from engine.runs import RunFolder
 STEPS_A_KILL = 8  # how much longer a run is made for each kill that it is to survive
 
 
-def kills(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]:
+def kills(budget: Budget, rng: random.Random, folder: Path) -> Iterator[Outcome]:
     """The engine killed again and again: every run ends as if nothing had been."""
     epochs = max(3, budget.kills * STEPS_A_KILL // 20)
     unbroken = engines.make(folder / "unbroken", epochs)
     if engines.wait(unbroken, engines.begin(unbroken)) != 0:
         raise RuntimeError(unbroken.log_tail(2000))
-    return [_one_seed(budget.kills, random.Random(rng.random()), folder, epochs, unbroken) for _ in range(budget.seeds)]
+    for _ in range(budget.seeds):
+        yield _one_seed(budget.kills, random.Random(rng.random()), folder, epochs, unbroken)
 
 
 def _one_seed(count: int, rng: random.Random, folder: Path, epochs: int, unbroken: RunFolder) -> Outcome:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,17 +41,16 @@ class Budget:
     soak_s: float
 
 
-Trial = Callable[["Budget", random.Random, Path], list[Outcome]]
+Trial = Callable[["Budget", random.Random, Path], Iterable[Outcome]]
 
 
-def timed(trial: Trial, budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]:
-    """Run one trial in a folder of its own; what it raises is an outcome too, so that the others still run."""
-    began = time.monotonic()
+def timed(trial: Trial, budget: Budget, rng: random.Random, folder: Path) -> Iterator[Outcome]:
+    """What one trial in a folder of its own comes to, as it comes; what it raises is an outcome too."""
     folder.mkdir(mode=0o700)
+    began = time.monotonic()
     try:
-        outcomes = trial(budget, rng, folder)
+        for outcome in trial(budget, rng, folder):
+            outcome.seconds = outcome.seconds or round(time.monotonic() - began, 1)
+            yield outcome
     except Exception as error:
-        outcomes = [Outcome(trial.__name__, 1, 0, failures=[f"the trial itself: {type(error).__name__}: {error}"])]
-    for outcome in outcomes:
-        outcome.seconds = outcome.seconds or round((time.monotonic() - began) / len(outcomes), 1)
-    return outcomes
+        yield Outcome(trial.__name__, 1, 0, failures=[f"the trial itself: {type(error).__name__}: {error}"])

@@ -137,19 +137,23 @@ def _hang_up(folder: Path, rng: random.Random) -> str:
 def _freeze(folder: Path, run: RunFolder, stop: bool) -> str:
     log = run.path / "metrics.jsonl"
 
-    def speed(seconds: float) -> float:
-        before = log.stat().st_size
-        time.sleep(seconds)
-        return (log.stat().st_size - before) / seconds
+    def speed(terminal: Terminal | None) -> float:
+        """Bytes a second that the run writes, its terminal read meanwhile when one is given."""
+        began, before = time.monotonic(), log.stat().st_size
+        if terminal:
+            terminal.read(4.0)
+        else:
+            time.sleep(4.0)
+        return (log.stat().st_size - before) / (time.monotonic() - began)
 
     with Terminal(folder) as terminal:
         terminal.settle(patience_s=10)
         terminal.send("\r")
         terminal.read(1.0)
-        free = speed(3.0) if stop else 0.0
+        free = speed(terminal)
         if stop:
             os.kill(terminal.pid, signal.SIGSTOP)
-        held = speed(4.0)
+        held = speed(None)
         if stop:
             os.kill(terminal.pid, signal.SIGCONT)
         terminal.settle(patience_s=10)
