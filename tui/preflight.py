@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine import system
-from engine.data.releases import RELEASES, data_root, needs_download
+from engine.data.releases import RELEASES, data_root, needs_download, unreachable
 from engine.errors import UserError
 from engine.experiment import Experiment
 from tui import format
@@ -80,13 +80,9 @@ def _data(experiment: Experiment) -> Iterator[str]:
             "use --data DIR with a folder that holds it or that can be written"
         )
         return
-    name, md5 = next(iter(release.archives.items()))
-    reason = _unreachable(release.url + name)
+    reason = _unreachable(release.url + release.archives[0])
     if reason:
-        yield (
-            f"{release.title} is not in {root} and {release.url}{name} cannot be reached ({reason}): download it "
-            f"elsewhere (md5 {md5}) and copy it to {root / name}, or use --data DIR with the folder that holds it"
-        )
+        yield unreachable(release, root, reason)
 
 
 def _unreachable(url: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.releases import Release
 from engine.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
@@ -48,18 +47,18 @@ def unpickle_arrays(content: bytes) -> Any:
     return _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
 
 
-def read_checked(folder: Path, release: Release) -> dict[str, bytes]:
-    """The contents of every file of ``release`` in ``folder``.
+def read_checked(folder: Path, title: str, checksums: Mapping[str, str]) -> dict[str, bytes]:
+    """The contents of every file in ``folder`` that ``checksums`` has the md5 of.
 
     Raises:
         UserError: a file is missing, unreadable, or its md5 is not the published one.
     """
 
     def read(name: str) -> bytes:
-        return _read_checked_file(folder / name, release.files[name], release.title)
+        return _read_checked_file(folder / name, checksums[name], title)
 
     with ThreadPoolExecutor(max_workers=4) as pool:  # hashing releases the interpreter lock
-        return dict(zip(release.files, pool.map(read, release.files), strict=True))
+        return dict(zip(checksums, pool.map(read, checksums), strict=True))
 
 
 def _read_checked_file(path: Path, md5: str, title: str) -> bytes:

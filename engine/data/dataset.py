@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.data import cifar, shapes
-from engine.data.download import Report, download
+from engine.data.download import Report, checksums, download
 from engine.data.releases import RELEASES, data_root, locate
 from engine.data.splits import stratified_split
 from engine.options.data import Data
@@ -50,8 +50,9 @@ def load(data: Data, root: Path | None, report: Report = print) -> Dataset:
         test = slice(shapes.TRAIN_IMAGES, None)
         return _divide(data, (images[train], labels[train], images[test], labels[test], shapes.CLASSES))
     release = RELEASES[data.name]
-    folder = locate(data, root) or download(release, data_root(root), report)
-    return _divide(data, cifar.READERS[data.name](cifar.read_checked(folder, release)))
+    folder = locate(data, root) or download(data.name, data_root(root), report)
+    contents = cifar.read_checked(folder, release.title, checksums(data.name))
+    return _divide(data, cifar.READERS[data.name](contents))
 
 
 def _divide(data: Data, arrays: cifar.Arrays) -> Dataset:

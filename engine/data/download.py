@@ -1,57 +1,114 @@
-"""Download a published data set: one run at a time, and whole or not at all."""
+"""Published data sets by way of torchvision, which knows their addresses and checksums and fetches them.
+
+It takes seconds to import, so that happens where it is asked something, never where a run merely reads its data.
+"""
 
 import errno
 import fcntl
-import hashlib
-import os
-import shutil
+import http.client
+import importlib
+import socket
+import ssl
 import tarfile
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from shutil import rmtree
+from typing import Any, Self
 
-from engine.data.releases import Release
+from platformdirs import user_cache_path
+
+from engine import atomic
+from engine.data.releases import RELEASES, Release, unreachable
 from engine.errors import UserError
 
 Report = Callable[[str], None]
 
-_TIMEOUT = 10.0  # seconds without a byte
-_BLOCK = 1 << 20
+_SILENCE_S = 10.0  # a server that sends nothing for so long is gone
+_PART = ".part"
+_UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError)
 
 
-def download(release: Release, root: Path, report: Report) -> Path:
-    """Fetch ``release`` into ``root`` and return the folder of its files.
+@dataclass(frozen=True)
+class Published:
+    """The md5 of the ``archives`` that every one of the ``mirrors`` offers, and of the ``files`` that are read."""
 
-    An archive that already lies in ``root`` is used instead of the network. Files appear under their final names only
-    after their md5 fits.
+    mirrors: tuple[str, ...]
+    archives: dict[str, str]
+    files: dict[str, str]
+
+
+def published(name: str) -> Published:
+    """What torchvision knows of the data set ``name``. Raises UserError where torchvision cannot be imported."""
+    try:
+        from torchvision import datasets
+    except (ImportError, RuntimeError) as error:  # built for another torch, it raises either
+        title = RELEASES[name].title
+        raise UserError(
+            f"{title} needs torchvision for its checksums, and that cannot be imported ({error}): install the one made "
+            "for this torch, as pip install torch torchvision does"
+        ) from None
+    if name == "mnist":
+        files = dict(datasets.MNIST.resources)
+        return Published(tuple(datasets.MNIST.mirrors), files, files)
+    source: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    files = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
+    return Published((source.url.removesuffix(source.filename),), {source.filename: source.tgz_md5}, files)
+
+
+def checksums(name: str) -> dict[str, str]:
+    """The md5 of every file of the data set ``name``: asked of torchvision once, then kept in the user's cache."""
+    path = user_cache_path("cifar-tui") / "checksums" / f"{name}.json"
+    known = atomic.read_json(path)
+    if known is None or known.keys() != set(RELEASES[name].files):
+        known = published(name).files
+        with suppress(OSError):  # without a cache the next run asks again
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write_json(path, known)
+    return known
+
+
+def download(name: str, root: Path, report: Report) -> Path:
+    """Bring the data set ``name`` into ``root`` and return the folder of its files.
+
+    An archive that already lies in ``root`` is used instead of the network. The folder appears whole, under its final
+    name, after every checksum fits.
 
     Raises:
-        UserError: the folder cannot be written, the server cannot be reached, or what came is not what was published.
+        UserError: the folder cannot be written, no server can be reached, or what came is not what was published.
     """
+    release = RELEASES[name]
     folder = root / release.folder
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _only_one(root / ".download.lock", release.title, report):
-            if all((folder / name).is_file() for name in release.files):
+            if all((folder / file).is_file() for file in release.files):
                 return folder
-            _sweep(root, folder)
-            for name, md5 in release.archives.items():
-                archive = _archive(release, root, name, md5, report)
-                _unpack(archive, release, folder)
+            for leftover in root.glob(f".*{_PART}"):  # of killed downloads: the lock says that nobody writes to it
+                rmtree(leftover)
+            with tempfile.TemporaryDirectory(prefix=".", suffix=_PART, dir=root) as fresh:
+                _bring(release, published(name), root, Path(fresh), report)
+                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                (Path(fresh) / release.folder).rename(folder)
     except OSError as error:
-        reason = error.strerror or error
-        unwritable = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        raise UserError(
-            f"{release.title} is not in {root}, and that folder cannot be written ({reason}): "
-            "use --data DIR with a folder that holds it or that can be written."
-            if unwritable
-            else f"{release.title} could not be stored in {root} ({reason}): use --data DIR with another folder."
-        ) from None
+        raise UserError(_cannot_store(release, root, error)) from None
     return folder
+
+
+def _cannot_store(release: Release, root: Path, error: OSError) -> str:
+    reason = error.strerror or error
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{release.title} is not in {root}, and that folder cannot be written ({reason}): "
+            "use --data DIR with a folder that holds it or that can be written"
+        )
+    if error.errno == errno.ENOTEMPTY:
+        return f"{root / release.folder} is there but holds none of {release.title}: move it away, or use --data DIR"
+    return f"{release.title} could not be stored in {root} ({reason}): use --data DIR with another folder"
 
 
 @contextmanager
@@ -66,101 +123,87 @@ def _only_one(path: Path, title: str, report: Report) -> Iterator[None]:
         yield
 
 
-def _sweep(*folders: Path) -> None:
-    """Remove what killed downloads left behind; whoever holds the lock knows that nobody writes to it."""
-    for folder in folders:
-        for part in folder.glob(".*.part"):
-            part.unlink()
+def _bring(release: Release, source: Published, root: Path, fresh: Path, report: Report) -> None:
+    """Put the files of ``release`` into ``fresh``, in the folder they belong to."""
+    from torchvision.datasets.utils import extract_archive
+
+    for name, md5 in source.archives.items():
+        if name in release.files:
+            _fetch(release, source.mirrors, fresh / release.folder / name, md5, root, report)
+            continue
+        archive = root / name
+        if not _is_good(archive, md5, report):
+            archive = fresh / name
+            _fetch(release, source.mirrors, archive, md5, root, report)
+        try:
+            extract_archive(archive, fresh)
+        except tarfile.TarError as error:
+            raise UserError(f"{archive} cannot be unpacked ({error}): move it away") from None
 
 
-def _archive(release: Release, root: Path, name: str, md5: str, report: Report) -> Path:
-    """The archive ``name`` in ``root``, verified; fetched when it is not there. A wrong one is set aside."""
-    path = root / name
-    if not path.is_file():
-        _fetch(release, path, md5, report)
-        return path
-    found = _md5(path)
-    if found == md5:
-        return path
-    aside = path.with_name(f"{name}.{found[:8]}.bad")
-    path.replace(aside)
-    report(f"{path} has md5 {found} instead of {md5}; set aside as {aside.name}")
-    _fetch(release, path, md5, report)
-    return path
+def _is_good(archive: Path, md5: str, report: Report) -> bool:
+    """Whether ``archive`` is there and what was published; one that is not is set aside."""
+    from torchvision.datasets.utils import calculate_md5
+
+    if not archive.is_file():
+        return False
+    found = calculate_md5(archive)
+    if found != md5:
+        aside = archive.rename(archive.with_name(f"{archive.name}.{found[:8]}.bad"))
+        report(f"{archive} has md5 {found} instead of {md5}; set aside as {aside.name}")
+    return bool(found == md5)
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _fetch(release: Release, mirrors: tuple[str, ...], path: Path, md5: str, root: Path, report: Report) -> None:
+    """Download ``path``, a file of ``release``, from the first of ``mirrors`` that has it."""
+    from torchvision.datasets.utils import download_url
 
-
-def _fetch(release: Release, path: Path, md5: str, report: Report) -> None:
-    url = release.url + path.name
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            found = _copy(url, file.write, report)
-            file.flush()
-            os.fsync(file.fileno())
-        if found != md5:
+    reason: object = ""
+    for mirror in mirrors:
+        url = mirror + path.name
+        report(f"downloading {url}")
+        try:
+            with _in_lines(partial(_Lines, report, path.name)):
+                download_url(url, path.parent, path.name, md5)
+            return
+        except _UNREACHABLE as error:
+            reason = reason or getattr(error, "reason", None) or error
+        except RuntimeError:
             raise UserError(
-                f"what came from {url} has md5 {found} instead of {md5}, so it was thrown away: "
-                f"try again, or copy the file to {path} by hand."
-            )
-        Path(part).replace(path)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"{release.title} is not in {path.parent} and {url} cannot be reached ({reason}): download it elsewhere "
-            f"(md5 {md5}) and copy it to {path}, or use --data DIR with the folder that holds {release.folder}."
-        ) from None
+                f"what came from {url} has not the md5 {md5}, so it was thrown away: try again, or download "
+                f"{path.name} elsewhere and copy it to {root}"
+            ) from None
+    raise UserError(unreachable(release, root, str(reason)))
+
+
+@contextmanager
+def _in_lines(bar: Callable[..., Any]) -> Iterator[None]:
+    """torchvision's downloads with ``bar`` for a progress bar, and an end to waiting for a server that fell silent."""
+    utils: Any = importlib.import_module("torchvision.datasets.utils")
+    drawn, patience = utils.tqdm, socket.getdefaulttimeout()
+    utils.tqdm = bar
+    socket.setdefaulttimeout(_SILENCE_S)
+    try:
+        yield
     finally:
-        Path(part).unlink(missing_ok=True)
+        utils.tqdm = drawn
+        socket.setdefaulttimeout(patience)
 
 
-def _copy(url: str, write: Callable[[bytes], object], report: Report) -> str:
-    """Stream ``url`` into ``write`` and return the md5 of what came, with a line of progress every tenth."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-        total = int(response.headers.get("Content-Length") or 0)
-        done, reported = 0, 0
-        while block := response.read(_BLOCK):
-            write(block)
-            digest.update(block)
-            done += len(block)
-            if total and done * 10 // total > reported:
-                reported = done * 10 // total
-                report(f"downloading {url}: {done >> 20} of {total >> 20} MiB")
-    if total and done < total:
-        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
-    return digest.hexdigest()
+class _Lines:
+    """Stands where torchvision has tqdm: a line at each tenth, where a bar that redraws itself would fill a log."""
 
+    def __init__(self, report: Report, name: str, total: int | None, **_: object) -> None:
+        self._report, self._name, self._total = report, name, total
+        self._done = 0
 
-def _unpack(archive: Path, release: Release, folder: Path) -> None:
-    """Put the files of ``archive`` into ``folder``.
+    def __enter__(self) -> Self:
+        return self
 
-    Only regular files with the published names are read, each through its own name, so that no member can say where it
-    is written; anything else in the archive is ignored.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not tarfile.is_tarfile(archive):
-        if archive.parent != folder:
-            archive.replace(folder / archive.name)
-        return
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            directory, _, name = member.name.rpartition("/")
-            if directory != release.folder or name not in release.files or not member.isreg():
-                continue
-            source = tar.extractfile(member)
-            if source is not None:
-                _write_whole(folder / name, source)
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left open."""
 
-
-def _write_whole(path: Path, source: IO[bytes]) -> None:
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        shutil.copyfileobj(source, file, _BLOCK)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(part).replace(path)
+    def update(self, count: int) -> None:
+        before, self._done = self._done, self._done + count
+        if self._total and self._done * 10 // self._total > before * 10 // self._total:
+            self._report(f"{self._name}: {self._done / 1e6:.1f} of {self._total / 1e6:.1f} MB")

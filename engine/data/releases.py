@@ -1,4 +1,4 @@
-"""The published data sets: where they come from, what their files must hold, and where they lie; free of torch."""
+"""The published data sets: where they come from, what their files are called, and where they lie; free of torch."""
 
 import os
 from dataclasses import dataclass
@@ -13,60 +13,41 @@ from engine.options.data import Data
 class Release:
     """A data set as its authors published it.
 
-    ``archives`` maps a file name at ``url`` to its md5; ``files`` maps what is read, inside ``folder``, to its md5.
-    The md5 sums are the published ones, which torchvision carries too.
+    ``files`` are what is read, inside ``folder``; ``archives`` are what is offered at ``url``. Their checksums are
+    torchvision's to know (see ``engine.data.download``), and a test holds these names to its.
     """
 
     title: str
     folder: str
     url: str
-    archives: dict[str, str]
-    files: dict[str, str]
+    archives: tuple[str, ...]
+    files: tuple[str, ...]
 
+
+_TORONTO = "https://www.cs.toronto.edu/~kriz/"
+_MNIST = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 RELEASES: dict[str, Release] = {
     "cifar10": Release(
         title="CIFAR-10",
         folder="cifar-10-batches-py",
-        url="https://www.cs.toronto.edu/~kriz/",
-        archives={"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
-        files={
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-        },
+        url=_TORONTO,
+        archives=("cifar-10-python.tar.gz",),
+        files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
     ),
     "cifar100": Release(
         title="CIFAR-100",
         folder="cifar-100-python",
-        url="https://www.cs.toronto.edu/~kriz/",
-        archives={"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
-        files={
-            "train": "16019d7e3df5f24257cddd939b257f8d",
-            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-            "meta": "7973b15100ade9c7d40fb424638fde48",
-        },
+        url=_TORONTO,
+        archives=("cifar-100-python.tar.gz",),
+        files=("train", "test", "meta"),
     ),
     "mnist": Release(
         title="MNIST",
         folder="MNIST/raw",
         url="https://ossci-datasets.s3.amazonaws.com/mnist/",
-        archives={
-            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-        },
-        files={
-            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-        },
+        archives=_MNIST,
+        files=_MNIST,
     ),
 }
 
@@ -98,3 +79,15 @@ def locate(data: Data, root: Path | None = None) -> Path | None:
 def needs_download(data: Data, root: Path | None = None) -> bool:
     """Whether a run on ``data`` would have to download it first."""
     return data.name in RELEASES and locate(data, root) is None
+
+
+def unreachable(release: Release, root: Path, reason: str) -> str:
+    """What to tell a person whose machine cannot download ``release``: where it was looked for, and both ways out."""
+    if release.archives == release.files:
+        copy = f"put {', '.join(release.files)} into {root / release.folder}"
+    else:
+        copy = f"copy {release.archives[0]} to {root}"
+    return (
+        f"{release.title} is not in {root}, and {release.url} cannot be reached ({reason}): download it elsewhere "
+        f"and {copy}, or name the folder that holds it with --data DIR"
+    )

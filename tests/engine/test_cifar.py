@@ -1,16 +1,10 @@
-"""Published data sets: found, checked, read without trust, downloaded whole or not at all."""
+"""Published data sets: found, checked, read without trust."""
 
-import errno
-import fcntl
 import gzip
 import hashlib
-import io
 import os
 import pickle
-import tarfile
-import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +13,7 @@ import pytest
 
 from engine.data import cifar, dataset, releases
 from engine.data.dataset import load
-from engine.data.download import download
-from engine.data.releases import RELEASES, Release, locate, needs_download
+from engine.data.releases import locate, needs_download
 from engine.errors import UserError
 from engine.options.data import Data
 
@@ -60,14 +53,13 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], Release]:
-    """Make a set of files the published CIFAR-10, so that their checksums fit."""
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], dict[str, str]]:
+    """Make a set of files the published one, so that their checksums fit; returns these."""
 
-    def installed(files: dict[str, bytes]) -> Release:
+    def installed(files: dict[str, bytes]) -> dict[str, str]:
         sums = {name: md5(content) for name, content in files.items()}
-        release = replace(RELEASES["cifar10"], files=sums, url="file:///nowhere/")
-        monkeypatch.setitem(releases.RELEASES, "cifar10", release)
-        return release
+        monkeypatch.setattr(dataset, "checksums", lambda name: sums)
+        return sums
 
     return installed
 
@@ -124,14 +116,14 @@ def test_a_missing_file_is_named(tmp_path: Path, files: dict[str, bytes], instal
 def test_a_damaged_file_is_named_with_both_sums(
     tmp_path: Path, files: dict[str, bytes], install: Any, damage: Callable[[bytes], bytes]
 ) -> None:
-    release = install(files)
+    sums = install(files)
     write(tmp_path / "cifar-10-batches-py", files)
     damaged = damage(files["test_batch"])
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(damaged)
     with pytest.raises(UserError, match="test_batch is damaged") as raised:
         load(Data(), tmp_path)
     assert md5(damaged) in str(raised.value)
-    assert release.files["test_batch"] in str(raised.value)
+    assert sums["test_batch"] in str(raised.value)
 
 
 class Malice:
@@ -205,7 +197,7 @@ def test_wrong_contents_are_named(
         load(Data(), tmp_path)
 
 
-def test_reads_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_cifar100(tmp_path: Path, install: Any) -> None:
     def part(seed: int) -> bytes:
         rows = batch(seed)[b"data"]
         return pickle.dumps(
@@ -214,8 +206,7 @@ def test_reads_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     names = pickle.dumps({b"fine_label_names": [f"class {n}".encode() for n in range(100)]}, protocol=4)
     files = {"train": part(1), "test": part(2), "meta": names}
-    sums = {name: md5(content) for name, content in files.items()}
-    monkeypatch.setitem(releases.RELEASES, "cifar100", replace(RELEASES["cifar100"], files=sums))
+    install(files)
     write(tmp_path / "cifar-100-python", files)
     data = load(Data(name="cifar100"), tmp_path)
     assert data.train_labels.tolist() == list(range(80, 100))
@@ -227,161 +218,18 @@ def idx(array: np.ndarray[Any, Any]) -> bytes:
     return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
 
 
-def test_reads_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_mnist(tmp_path: Path, install: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (ROWS, 28, 28))
     labels = np.arange(ROWS) % 10
     files = {}
     for prefix in ("train", "t10k"):
         files[f"{prefix}-images-idx3-ubyte.gz"] = idx(images)
         files[f"{prefix}-labels-idx1-ubyte.gz"] = idx(labels)
-    sums = {name: md5(content) for name, content in files.items()}
-    monkeypatch.setitem(releases.RELEASES, "mnist", replace(RELEASES["mnist"], files=sums))
+    install(files)
     write(tmp_path / "MNIST" / "raw", files)
     data = load(Data(name="mnist"), tmp_path)
     assert np.array_equal(data.train_images[..., 0].numpy(), images)
     assert data.test_labels.tolist() == labels.tolist()
-
-
-def tarball(files: dict[str, bytes], extra: Callable[[tarfile.TarFile], None] | None = None) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        if extra:
-            extra(tar)
-    return buffer.getvalue()
-
-
-def serve(release: Release, archive: bytes, folder: Path) -> Release:
-    """``release`` with ``archive`` at a file: address."""
-    folder.mkdir(exist_ok=True)
-    (folder / "cifar-10-python.tar.gz").write_bytes(archive)
-    return replace(release, url=folder.as_uri() + "/", archives={"cifar-10-python.tar.gz": md5(archive)})
-
-
-def test_downloads_checks_and_unpacks(
-    tmp_path: Path, files: dict[str, bytes], install: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    release = serve(install(files), tarball(files), tmp_path / "server")
-    monkeypatch.setitem(releases.RELEASES, "cifar10", release)
-    lines: list[str] = []
-    root = tmp_path / "data"
-    assert needs_download(Data(), root)
-    data = load(Data(), root, lines.append)
-    assert len(data.train_images) == 5 * ROWS
-    assert any("downloading" in line for line in lines)
-    assert not list(root.rglob("*.part"))
-    assert locate(Data(), root) == root / "cifar-10-batches-py"
-
-
-def test_what_arrives_wrong_is_thrown_away(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    release = serve(install(files), tarball(files), tmp_path / "server")
-    (tmp_path / "server" / "cifar-10-python.tar.gz").write_bytes(b"<html>sorry</html>")
-    root = tmp_path / "data"
-    with pytest.raises(UserError, match="thrown away") as raised:
-        download(release, root, quiet)
-    assert md5(b"<html>sorry</html>") in str(raised.value)
-    assert [path.name for path in root.iterdir()] == [".download.lock"]
-
-
-def test_a_wrong_archive_at_hand_is_set_aside(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    release = serve(install(files), tarball(files), tmp_path / "server")
-    root = tmp_path / "data"
-    root.mkdir()
-    (root / "cifar-10-python.tar.gz").write_bytes(b"half of it")
-    download(release, root, quiet)
-    assert (root / f"cifar-10-python.tar.gz.{md5(b'half of it')[:8]}.bad").read_bytes() == b"half of it"
-    assert (root / "cifar-10-batches-py" / "test_batch").is_file()
-
-
-def test_an_archive_copied_by_hand_needs_no_network(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    archive = tarball(files)
-    release = replace(install(files), archives={"cifar-10-python.tar.gz": md5(archive)})
-    root = tmp_path / "data"
-    root.mkdir()
-    (root / "cifar-10-python.tar.gz").write_bytes(archive)
-    download(release, root, quiet)
-    assert (root / "cifar-10-batches-py" / "batches.meta").is_file()
-
-
-def test_what_a_killed_download_left_is_never_taken_and_swept(
-    tmp_path: Path, files: dict[str, bytes], install: Any
-) -> None:
-    release = serve(install(files), tarball(files), tmp_path / "server")
-    root = tmp_path / "data"
-    write(root, {".cifar-10-python.tar.gz.x1.part": b"half"})
-    assert needs_download(Data(), root)
-    download(release, root, quiet)
-    assert not list(root.rglob("*.part"))
-
-
-def test_offline_names_url_sum_target_and_both_ways_out(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    release = install(files)
-    with pytest.raises(UserError) as raised:
-        download(release, tmp_path / "data", quiet)
-    message = str(raised.value)
-    target = str(tmp_path / "data" / "cifar-10-python.tar.gz")
-    for part in ("file:///nowhere/cifar-10-python.tar.gz", release.archives[Path(target).name], target, "--data DIR"):
-        assert part in message
-    assert not list((tmp_path / "data").glob("*.part"))
-
-
-def test_an_archive_cannot_write_elsewhere(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    def hostile(tar: tarfile.TarFile) -> None:
-        for name in ("../escaped", "/tmp/escaped-absolutely", "cifar-10-batches-py/../../escaped", "other/train"):
-            member = tarfile.TarInfo(name)
-            member.size = 4
-            tar.addfile(member, io.BytesIO(b"evil"))
-        link = tarfile.TarInfo("cifar-10-batches-py/test_batch")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-
-    release = serve(install(files), tarball(files, hostile), tmp_path / "server")
-    root = tmp_path / "data"
-    folder = download(release, root, quiet)
-    assert {path.name for path in folder.iterdir()} == set(files)
-    assert not (folder / "test_batch").is_symlink()
-    assert {path.name for path in root.iterdir()} == {".download.lock", "cifar-10-batches-py", "cifar-10-python.tar.gz"}
-    assert {path.name for path in tmp_path.iterdir()} == {"server", "data"}
-
-
-def test_the_second_of_two_runs_waits_and_finds_it_done(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    release = install(files)  # its address is nowhere: whoever tried to download would fail
-    root = tmp_path / "data"
-    root.mkdir()
-    said = threading.Event()
-    waiter = threading.Thread(target=download, args=(release, root, lambda line: said.set()))
-    with (root / ".download.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        waiter.start()
-        assert said.wait(10)
-        write(root / "cifar-10-batches-py", files)
-    waiter.join(10)
-    assert not waiter.is_alive()
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(errno.EACCES, "cannot be written"), (errno.EROFS, "cannot be written"), (errno.ENOSPC, "space")],
-)
-def test_a_folder_that_cannot_be_written_is_named(
-    tmp_path: Path, files: dict[str, bytes], install: Any, monkeypatch: pytest.MonkeyPatch, number: int, words: str
-) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("engine.data.download.tempfile.mkstemp", refuse)
-    with pytest.raises(UserError, match=words) as raised:
-        download(install(files), tmp_path / "data", quiet)
-    assert str(tmp_path / "data") in str(raised.value)
-
-
-def test_a_file_where_the_folder_should_be(tmp_path: Path, files: dict[str, bytes], install: Any) -> None:
-    (tmp_path / "data").write_text("not a folder")
-    with pytest.raises(UserError, match="could not be stored"):
-        download(install(files), tmp_path / "data", quiet)
 
 
 def test_locate_prefers_the_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
