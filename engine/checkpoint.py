@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from engine import atomic
+from engine import atomic, run_view
 from engine.errors import UserError
 
 SCHEMA = 1
@@ -104,8 +104,8 @@ class Checkpointer:
             known = next((entry for entry in entries if entry.file == best_file), None)
             best_entry = known or self._file(best_file, best, best["step"], best["epoch"], 0)
             entries = [entry for entry in entries if entry.file != best_file] + [best_entry]
-        name = f"ck_{step:08d}.pt"
-        entries = [entry for entry in entries if entry.file != name]
+        name = _unused_name(step, entries)
+        entries = [entry for entry in entries if entry.step != step or not entry.file.startswith("ck_")]
         # The manifest says both too; here they serve when it is lost.
         state = {**state, "metrics_offset": offset, "best_file": best_file}
         entries.append(self._file(name, state, step, epoch, offset, best_file))
@@ -123,6 +123,12 @@ class Checkpointer:
         data = buffer.getvalue()
         atomic.write_bytes(self._folder / name, data)
         return Entry(name, len(data), hashlib.sha256(data).hexdigest(), step, epoch, offset, best)
+
+
+def _unused_name(step: int, entries: list[Entry]) -> str:
+    """A name that the manifest does not vouch for yet: a kill between the file and the manifest must cost nothing."""
+    name = f"ck_{step:08d}.pt"
+    return f"ck_{step:08d}_again.pt" if any(entry.file == name for entry in entries) else name
 
 
 def _newest(entries: list[Entry]) -> list[Entry]:
@@ -165,13 +171,15 @@ def _unverified(folder: Path) -> list[Entry]:
 
 
 def candidates(folder: Path) -> list[Entry]:
-    """Training states to resume from, newest first."""
+    """Training states to resume from, newest first. Raises UserError for a folder that is not ours alone."""
+    _refuse_foreign(folder)
     entries = [entry for entry in read_manifest(folder) if entry.file.startswith("ck_")]
     return sorted(entries, key=lambda entry: entry.step, reverse=True)
 
 
 def load(folder: Path, entry: Entry) -> State:
     """Read one checkpoint after its size and sha256 fit. Raises UserError that names what does not."""
+    _refuse_foreign(folder)
     path = folder / entry.file
     try:
         data = atomic.read_regular(path, entry.size)
@@ -183,6 +191,12 @@ def load(folder: Path, entry: Entry) -> State:
     if digest != entry.sha256:
         raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
     return _decode(path, data)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not run_view.private(folder):
+        why = "it or the run's folder belongs to another user or can be written by one"
+        raise UserError(f"{folder}: its checkpoints are not loaded, as {why}")
 
 
 def _decode(path: Path, data: bytes) -> State:

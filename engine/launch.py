@@ -52,11 +52,13 @@ def resume(
 def stop(run: RunFolder, sig: int = signal.SIGTERM) -> bool:
     """Ask a run to end: SIGTERM and SIGINT finish the step and save, a second one leaves at once, a third kills.
 
-    Goes to the supervisor, or to the engine where that was killed. False when neither lives here.
+    Goes to the supervisor, or to the engine where that was killed. False when neither lives here. Raises UserError for
+    a run that is not ours alone, whose proc.json may name a process of ours that has nothing to do with it.
     """
     attempt = run.newest_attempt()
     if attempt is None:
         return False
+    run.refuse_foreign()
     return any(identity and process.send(identity, sig) for identity in (attempt.supervisor(), attempt.engine()))
 
 

@@ -140,7 +140,7 @@ class RunFolder:
     def set_user(self, **changes: Any) -> None:
         """Change any of name, tags, note, archived. Raises UserError for too long a text or a run that is not ours."""
         checked = _checked_user(changes)
-        self._refuse_foreign()
+        self.refuse_foreign()
         with self._user_lock(), run_index.changing(self.path):
             atomic.write_json(self.path / "user.json", {"schema": SCHEMA, **self.user(), **checked})
 
@@ -172,7 +172,7 @@ class RunFolder:
         """Ask the engine for something; it answers in metrics.jsonl with the id returned here."""
         if kind not in get_args(Request):
             raise ValueError(f"no such request: {kind}")
-        self._refuse_foreign()
+        self.refuse_foreign()
         request_id = f"{time.time_ns():020d}-{os.urandom(3).hex()}"
         order = {"request": kind, "id": request_id, "by": by, "time": time.time()}
         atomic.write_json(self.path / "control" / f"{request_id}.json", order)
@@ -225,7 +225,8 @@ class RunFolder:
             return []
         return [self.path / "control" / name for name in names[:REQUESTS_AT_ONCE]]
 
-    def _refuse_foreign(self) -> None:
+    def refuse_foreign(self) -> None:
+        """Raises UserError for a run that another user owns or can write to."""
         if not run_view.private(self.path):
             why = f"it or the folder {self.path.parent} belongs to another user or can be written by one"
             raise UserError(f"run {self.id} is read-only: {why}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.torture import engines
 from benchmarks.torture.outcome import Budget, Outcome
 from engine import checkpoint
+from engine.errors import UserError
 from engine.runs import RunFolder
 
 STEPS_A_KILL = 8  # how much longer a run is made for each kill that it is to survive
@@ -76,7 +77,9 @@ def _damage(run: RunFolder) -> str:
     """What a kill broke: the state it is shown in, or a checkpoint that no longer loads."""
     if run.view().state != "crashed":
         return f"shown as {run.view().state}"
-    entries = checkpoint.candidates(run.path / "ckpt")
-    for entry in entries:
-        checkpoint.load(run.path / "ckpt", entry)
+    try:
+        for entry in checkpoint.candidates(run.path / "ckpt"):
+            checkpoint.load(run.path / "ckpt", entry)
+    except UserError as error:
+        return str(error)
     return ""

@@ -38,6 +38,35 @@ def test_two_newest_states_and_the_best_weights_they_go_with_are_kept(tmp_path: 
     assert torch.equal(checkpoint.load(tmp_path, newest)["model"]["w"], torch.full((4,), 50.0))
 
 
+def test_a_step_saved_again_and_killed_before_the_manifest_keeps_what_was_saved_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 10)
+    checkpointer = checkpoint.Checkpointer(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_json", lambda *_: (_ for _ in ()).throw(OSError(5, "killed")))
+        checkpointer.save(state(10, extra=1), None, 1000)
+        checkpointer.wait()
+    (entry,) = checkpoint.candidates(tmp_path)
+    assert "extra" not in checkpoint.load(tmp_path, entry)
+    for extra in (2, 3):
+        checkpointer.save(state(10, extra=extra), None, 1000)
+        checkpointer.wait()
+        (entry,) = checkpoint.candidates(tmp_path)
+        assert checkpoint.load(tmp_path, entry)["extra"] == extra
+        assert [path.name for path in tmp_path.glob("ck_*.pt")] == [entry.file]
+    checkpointer.close()
+
+
+def test_what_others_can_write_is_not_loaded(tmp_path: Path) -> None:
+    saved(tmp_path, 10)
+    (entry,) = checkpoint.candidates(tmp_path)
+    tmp_path.chmod(0o770)
+    for read in (checkpoint.candidates, lambda folder: checkpoint.load(folder, entry)):
+        with pytest.raises(UserError, match="belongs to another user or can be written by one"):
+            read(tmp_path)
+
+
 def test_what_is_saved_is_a_copy_of_the_moment(tmp_path: Path) -> None:
     weights = torch.zeros(3)
     checkpointer = checkpoint.Checkpointer(tmp_path)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine import atomic, attempts, process, run_view, trash
+from engine import atomic, attempts, launch, process, run_view, trash
 from engine.errors import UserError
 from engine.runs import (
     LIVE,
@@ -434,11 +434,13 @@ class TestDamage:
 class TestOthers:
     @pytest.mark.parametrize("which", ["run", "root"])
     def test_what_others_can_write_is_only_looked_at(self, run: RunFolder, root: Path, which: str) -> None:
+        run.new_attempt()
         (run.path if which == "run" else root).chmod(0o770)
         assert run.view().read_only
         for change in (
             lambda: run.set_user(name="x"),
             lambda: run.request("stop", "me"),
+            lambda: launch.stop(run),
             lambda: delete(run),
         ):
             with pytest.raises(UserError, match="read-only"):
