@@ -211,7 +211,7 @@ def draw(data: Dataset, indices: Sequence[int], results: Sequence[Explained], ti
 def _caption(data: Dataset, index: int, result: Explained) -> str:
     answered = int(result.probabilities.argmax())
     truth = data.classes[int(data.test_labels[index])]
-    return f"{index}: {truth}\nanswer {data.classes[answered]} {100 * float(result.probabilities[answered]):.1f} %"
+    return f"{index}: {truth}\nanswer {data.classes[answered]}\n{100 * float(result.probabilities[answered]):.1f} %"
 
 
 def _image(data: Dataset, index: int, result: Explained) -> dict[str, Any]:
@@ -240,7 +240,8 @@ def _keep(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     title = f"{trained.run.view().name or trained.run.id}: {TITLES[answer['method']]} at {answer['layer']}"
     atomic.write_json(folder / "result.json", answer)
-    return [str(path) for path in figures.keep(draw(data, indices, results, title), folder, "gradcam")]
+    files = [*figures.keep(draw(data, indices, results, title), folder, "gradcam"), folder / "result.json"]
+    return [str(path) for path in files]
 
 
 def _opened(path: Path, which: str | None) -> tuple[Trained, Dataset]:

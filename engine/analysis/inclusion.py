@@ -6,6 +6,7 @@ steps each of them entered, so that the path of a run is in its last checkpoint.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Path:
+class InclusionPath:
     """What entered Gamma when, by the weight's name, over ``epochs`` of training.
 
     ``entered``: the epoch (from 1; 0 for never) in which each filter (out,) of a convolution, or each entry of a linear
@@ -34,7 +35,7 @@ class Path:
     epochs: int
 
 
-def read(run: RunFolder) -> Path:
+def read(run: RunFolder) -> InclusionPath:
     """The path of a run. Raises UserError when it was not trained by DessiLBI or has no checkpoint."""
     experiment = loads(run.config_text(), str(run.path / "config.yaml"))
     if experiment.optimizer.algorithm != "dessilbi":
@@ -43,7 +44,7 @@ def read(run: RunFolder) -> Path:
             "prune it with --order magnitude"
         )
     state, _ = checkpoint.weights(run.path / "ckpt", "last")
-    found = Path({}, {}, -(-state["step"] // experiment.steps_per_epoch))
+    found = InclusionPath({}, {}, -(-state["step"] // experiment.steps_per_epoch))
     for group in state["optimizer"]["param_groups"]:
         for key, name in zip(group["params"], group["param_names"], strict=True):
             kept = state["optimizer"]["state"].get(key, {})
@@ -53,16 +54,16 @@ def read(run: RunFolder) -> Path:
     return found
 
 
-def sparse_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def sparse_weights(weights: dict[str, Tensor], path: InclusionPath) -> dict[str, Tensor]:
     """W* = W where Gamma is not 0, and 0 elsewhere; weights without a Gamma as they are."""
     return {name: w * path.support[name] if name in path.support else w for name, w in weights.items()}
 
 
-def load_sparse(run: RunFolder) -> nn.Module:
-    """The last network of a run with W* for its weights, on the CPU, in evaluation mode."""
-    network = load_trained(run.path, "last").network
-    network.load_state_dict(sparse_weights(network.state_dict(), read(run)))
-    return network
+def load_sparse(run: str | Path) -> nn.Module:
+    """See ``engine.load_sparse``."""
+    trained = load_trained(run, "last")
+    trained.network.load_state_dict(sparse_weights(trained.network.state_dict(), read(trained.run)))
+    return trained.network
 
 
 def counts(entered: Tensor, epochs: int) -> list[int]:
@@ -71,7 +72,7 @@ def counts(entered: Tensor, epochs: int) -> list[int]:
     return list(accumulate(new[1 : epochs + 1]))
 
 
-def to_json(path: Path) -> dict[str, Any]:
+def to_json(path: InclusionPath) -> dict[str, Any]:
     """The path as plain values: the counts of every weight, of convolutions also each filter's epoch (null: never)."""
     layers = [
         {

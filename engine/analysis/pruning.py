@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from engine import atomic, device, figures
 from engine.analysis import compact, inclusion, source
+from engine.analysis.inclusion import InclusionPath
 from engine.counting import cost
 from engine.data.dataset import Dataset
 from engine.device import Runtime
@@ -133,26 +134,32 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return {**result, "files": [str(file) for file in files]}
 
 
-def load_pruned(run: RunFolder, ratio: float, order: Order) -> nn.Module:
-    """The network that was left at ``ratio`` percent, on the CPU, in evaluation mode; it has no masks any more."""
-    path = _folder(run, order) / _file_name(ratio)
+def load_pruned(run: str | Path, ratio: float, order: Order | None = None) -> nn.Module:
+    """See ``engine.load_pruned``."""
+    trained = load_trained(run, "last")
+    order = order or usual_order(trained.experiment)
+    path = _folder(trained.run, order) / _file_name(ratio)
     try:
         with open(atomic.open_regular(path), "rb") as file:
             weights = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        command = f"cifar-tui --prune {run.id} --order {order} --ratios {ratio:g}"
-        raise UserError(f"run {run.id} was not pruned at {ratio:g} %; {command} does it") from None
+        command = f"cifar-tui --prune {trained.run.id} --order {order} --ratios {ratio:g}"
+        raise UserError(f"run {trained.run.id} was not pruned by {order} at {ratio:g} %; {command} does it") from None
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from error
-    return compact.fitted(load_trained(run.path, "last").network, weights)
+    return compact.fitted(trained.network, weights)
 
 
-def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, inclusion.Path | None]:
+def usual_order(experiment: Experiment) -> Order:
+    """By the path where training left one."""
+    return "path" if experiment.optimizer.algorithm == "dessilbi" else "magnitude"
+
+
+def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, InclusionPath | None]:
     trained = load_trained(run.path, "last")
     experiment = trained.experiment
-    by_path = experiment.optimizer.algorithm == "dessilbi"
-    order: Order = question["order"] or ("path" if by_path else "magnitude")
-    path = inclusion.read(run) if by_path or order == "path" else None
+    order: Order = question["order"] or usual_order(experiment)
+    path = inclusion.read(run) if "path" in (order, usual_order(experiment)) else None
     train = experiment.train.model_copy(update={"device": question["device"] or experiment.train.device})
     runtime = replace(device.settle(train, experiment.total_steps), compile=False, graph=False)
     device.apply(runtime)
@@ -167,7 +174,7 @@ def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, inc
     return Job(trained, data, runtime, scores, norm_after, question["finetune"], folder), order, path
 
 
-def _scores(network: nn.Module, pattern: str | None, path: inclusion.Path | None) -> dict[str, Tensor]:
+def _scores(network: nn.Module, pattern: str | None, path: InclusionPath | None) -> dict[str, Tensor]:
     """Scores of the weights to prune, by name: convolutions, or all whose name fits the pattern."""
     try:
         re.compile(pattern or "")
@@ -190,7 +197,7 @@ def _scores(network: nn.Module, pattern: str | None, path: inclusion.Path | None
     return scores
 
 
-def _sparse_model(job: Job, path: inclusion.Path) -> dict[str, Any]:
+def _sparse_model(job: Job, path: InclusionPath) -> dict[str, Any]:
     """Accuracy of W*, and how much of it is not zero."""
     network = copy.deepcopy(job.trained.network)
     weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
@@ -276,7 +283,7 @@ def _save(folder: Path, ratio: float, network: nn.Module) -> None:
     atomic.write_bytes(folder / _file_name(ratio), buffer.getvalue())
 
 
-def _figures(job: Job, result: dict[str, Any], path: inclusion.Path | None, beside: Trained | None) -> list[Path]:
+def _figures(job: Job, result: dict[str, Any], path: InclusionPath | None, beside: Trained | None) -> list[Path]:
     name = job.trained.run.view().name or job.trained.run.id
     files = figures.keep(draw_accuracy(_comparable(job, result), name), job.folder, "accuracy")
     if path is not None:
@@ -284,7 +291,8 @@ def _figures(job: Job, result: dict[str, Any], path: inclusion.Path | None, besi
     key = [key for key, scores in job.scores.items() if scores.dim() == 1][-1:]
     if key:
         files += figures.keep(_draw_filters(job, key[0], path, beside), job.folder, "filters")
-    return [*files, job.folder / "result.json"]
+    networks = [job.folder / _file_name(row["ratio"]) for row in result["rows"]]
+    return [*files, *networks, job.folder / "result.json"]
 
 
 def _comparable(job: Job, result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -320,7 +328,7 @@ def filter_tiles(weight: Tensor, count: int = TILES) -> Tensor:
     return tiles.permute(0, 2, 1, 3).reshape(rows * height, columns * width)
 
 
-def _draw_filters(job: Job, key: str, path: inclusion.Path | None, beside: Trained | None) -> "Figure":
+def _draw_filters(job: Job, key: str, path: InclusionPath | None, beside: Trained | None) -> "Figure":
     weights = {name: tensor.cpu() for name, tensor in job.trained.network.state_dict().items()}
     panels = [(f"{_title(job.trained)}: W", weights[key])]
     if path is not None:

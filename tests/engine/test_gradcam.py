@@ -179,7 +179,7 @@ def test_images_by_class_and_a_class_to_explain(trained_run: TrainedRun, small_d
     assert [image["label"] for image in answer["images"]] == [2, 2, 2]
     assert [image["explained"] for image in answer["images"]] == [2, 2, 2]
     folder = run.path / "results" / "gradcam"
-    assert answer["files"] == [str(folder / "gradcam.png"), str(folder / "gradcam.svg")]
+    assert answer["files"] == [str(folder / file) for file in ("gradcam.png", "gradcam.svg", "result.json")]
     assert sorted(path.name for path in folder.iterdir()) == ["gradcam.png", "gradcam.svg", "result.json"]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import engine
 from engine.analysis import compact, inclusion, pruning
 from engine.counting import cost
 from engine.errors import UserError
@@ -157,7 +158,7 @@ def test_counts_by_hand() -> None:
 
 def test_w_star_is_w_where_gamma_is_not_zero() -> None:
     weights = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0])}
-    path = inclusion.Path({}, {"a": torch.tensor([[True, False]])}, 1)
+    path = inclusion.InclusionPath({}, {"a": torch.tensor([[True, False]])}, 1)
     sparse = inclusion.sparse_weights(weights, path)
     assert sparse["a"].tolist() == [[1.0, 0.0]]
     assert sparse["b"] is weights["b"]
@@ -166,7 +167,7 @@ def test_w_star_is_w_where_gamma_is_not_zero() -> None:
 def test_the_sparse_model_of_a_run(trained_run: TrainedRun) -> None:
     run = trained_run(DESSILBI)
     path = inclusion.read(run)
-    sparse, dense = inclusion.load_sparse(run).state_dict(), load_trained(run.path, "last").network.state_dict()
+    sparse, dense = engine.load_sparse(run.path).state_dict(), load_trained(run.path, "last").network.state_dict()
     for name, support in path.support.items():
         assert torch.equal(sparse[name], dense[name] * support)
     assert torch.equal(sparse["head.0.bias"], dense["head.0.bias"])
@@ -190,7 +191,8 @@ def test_pruning_a_run_writes_table_figures_and_smaller_networks(trained_run: Tr
     assert answer["sparse"]["weights"]["stage1.0.weight"] == 8 * 3 * 9
     names = {path.name for path in (run.path / "results" / "pruning-path").iterdir()}
     assert {"result.json", "pruned_0.pt", "pruned_50.pt", "accuracy.png", "inclusion.svg", "filters.png"} <= names
-    network = pruning.load_pruned(run, 50, "path")
+    assert str(run.path / "results" / "pruning-path" / "pruned_50.pt") in answer["files"]
+    network = engine.load_pruned(run.path, 50)
     inputs = load_trained(run.path, "last").augmenter(small_data).normalize(small_data.test_images)
     found = 100 * (network(inputs).argmax(1) == small_data.test_labels).float().mean()
     assert found == pytest.approx(half["finetuned"], abs=1e-4)
@@ -238,8 +240,8 @@ def test_what_does_not_fit_is_said(trained_run: TrainedRun, fields: dict[str, An
 
 
 def test_a_network_that_was_not_pruned_cannot_be_loaded(trained_run: TrainedRun) -> None:
-    with pytest.raises(UserError, match="was not pruned at 30 %; cifar-tui --prune"):
-        pruning.load_pruned(trained_run(), 30, "magnitude")
+    with pytest.raises(UserError, match="was not pruned by magnitude at 30 %; cifar-tui --prune"):
+        engine.load_pruned(trained_run().path, 30)
 
 
 def test_filter_tiles_are_filters_down_and_channels_across() -> None:

@@ -26,6 +26,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "prune": {
         "order": "path",
+        "sparse": {"accuracy": 55.5, "nonzero": {"a": 900, "b": 100}, "weights": {"a": 1000, "b": 200}},
         "rows": [
             {
                 "ratio": 40.0,
@@ -107,6 +108,7 @@ def test_pruning_prints_a_table(
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["out", "%", "filters", "test", "%", "parameters", "MACs"]
     assert lines[3].split() == ["40", "72/120", "56.85", "38,426", "393,288"]
+    assert lines[5] == "W*: test 55.50 %, 1,000 of 1,200 weights are not zero"
 
 
 def test_a_study_keeps_its_own_settings_apart(

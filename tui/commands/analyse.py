@@ -87,7 +87,7 @@ def prune(args: Namespace) -> int:
         "device": args.device,
     }
     answer = _answer(question)
-    lines = [f"pruned by {answer['order']}", "", *_pruning_table(answer["rows"])]
+    lines = [f"pruned by {answer['order']}", "", *_pruning_table(answer["rows"]), *_sparse_model(answer["sparse"])]
     return _show(args, answer, lines, "show_pruning")
 
 
@@ -102,6 +102,14 @@ def _pruning_table(rows: list[dict[str, Any]]) -> list[str]:
         line += [format.accuracy(row["finetuned"])] if finetuned else []
         lines.append((*line, format.thousands(row["parameters"]), format.thousands(row["macs"])))
     return render(tuple(columns), lines)
+
+
+def _sparse_model(sparse: dict[str, Any] | None) -> list[str]:
+    """`W*: test 56.20 %, 12,345 of 61,470 weights are not zero`, where the run has one."""
+    if sparse is None:
+        return []
+    left, of = (format.thousands(sum(sparse[key].values())) for key in ("nonzero", "weights"))
+    return ["", f"W*: test {format.accuracy(sparse['accuracy'])} %, {left} of {of} weights are not zero"]
 
 
 def bn_study(args: Namespace) -> int:
