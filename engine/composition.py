@@ -1,5 +1,6 @@
 """From a preset's text to one plain tree: ingredients filled in, overrides applied, every key's origin remembered."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ Override = tuple[str, str]
 
 # The key that says which family a mapping belongs to: where it differs, the other keys mean something else.
 DISCRIMINATORS = ("family", "algorithm", "kind", "op")
+_INDEX = re.compile("[0-9]{1,9}")  # Python refuses to read a number of over 4,300 digits
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _override(tree: Tree, change: Change) -> None:
     if not all(steps):
         raise UserError(f"{change.origin}: an empty part in the key; write for example optimizer.lr=0.01")
     tree.value = _replaced(tree.value, steps, change.value, change.origin)
-    place: KeyPath = tuple(int(step) if step.isdecimal() else step for step in steps)
+    place: KeyPath = tuple(int(step) if _INDEX.fullmatch(step) else step for step in steps)
     below = [path for path in tree.origins if path[: len(place)] == place]
     for path in below:
         del tree.origins[path]
@@ -142,7 +144,7 @@ def _replaced(node: Any, steps: KeyPath, value: Any, where: str) -> Any:
 
 
 def _index(step: str, node: list[Any], where: str) -> int:
-    if not step.isdecimal() or int(step) >= len(node):
+    if not _INDEX.fullmatch(step) or int(step) >= len(node):
         raise UserError(f"{where}: {step} is no position in a list of {len(node)}; count from 0")
     return int(step)
 

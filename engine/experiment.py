@@ -68,6 +68,12 @@ class Experiment(Options):
                 f"optimizer.warmup is longer than the run of {self.total_epochs:g} epochs; train longer, or set "
                 "optimizer.warmup.epochs and optimizer.warmup.steps to 0"
             )
+        problems += [
+            f"augmentation: a cutout of {operation.size} pixels does not lie inside an image of {self.data.size}; make "
+            "it smaller, or leave out inside"
+            for operation in self.augmentation.ops
+            if operation.op == "cutout" and operation.inside and operation.size > self.data.size
+        ]
         misfit = self.architecture.misfit(self.data.channels, self.data.size)
         if misfit:
             problems.append(f"architecture: {misfit}")
@@ -95,6 +101,13 @@ class Experiment(Options):
         """Optimiser steps of one pass over the training images."""
         images, batch = self.data.train_images, self.train.batch_size
         return max(1, images // batch if self.train.drop_last else -(-images // batch))
+
+    @property
+    def smallest_batch(self) -> int:
+        """Images of the smallest batch that the run trains on."""
+        left_over = self.data.train_images % self.train.batch_size
+        reached = not self.train.drop_last and self.total_steps >= self.steps_per_epoch
+        return left_over if left_over and reached else self.train.batch_size
 
     @property
     def total_epochs(self) -> float:
@@ -146,7 +159,7 @@ def load(source: str | Path, overrides: Sequence[Override] = ()) -> Experiment:
 
     Raises UserError that lists every problem of the file, one a line.
     """
-    path = source_of(str(source))
+    path = presets.locate("experiment", str(source))
     document = presets.read(path)
     experiment = _validated(document, str(path), overrides)
     return experiment if experiment.name else experiment.model_copy(update={"name": path.stem})
@@ -155,14 +168,6 @@ def load(source: str | Path, overrides: Sequence[Override] = ()) -> Experiment:
 def loads(text: str | bytes, source: str = "<text>", overrides: Sequence[Override] = ()) -> Experiment:
     """As ``load``, from text: standard input, a form, or the config.yaml of a run."""
     return _validated(strict_yaml.parse(text, source), source, overrides)
-
-
-def source_of(text: str) -> Path:
-    """The preset a person named: an existing path, else a name looked up in the preset folders."""
-    path = Path(text)
-    if path.exists() or path.suffix in {".yaml", ".yml"} or "/" in text:
-        return path
-    return presets.find("experiment", text)
 
 
 def _validated(document: strict_yaml.Document, source: str, overrides: Sequence[Override]) -> Experiment:

@@ -1,6 +1,7 @@
 """Where presets lie and how one is found by name: ./presets, the user's configuration, then those installed with us."""
 
 import errno
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -48,8 +49,15 @@ def folders(kind: Kind) -> list[Path]:
 
 def names(kind: Kind) -> list[str]:
     """Names of all presets of this kind, sorted."""
-    found = {path.stem for folder in folders(kind) if folder.is_dir() for path in folder.glob("*.yaml")}
-    return sorted(found)
+    return sorted({path.stem for folder in folders(kind) if os.path.isdir(folder) for path in folder.glob("*.yaml")})
+
+
+def locate(kind: Kind, text: str) -> Path:
+    """The file that a person means: the path they gave, else the preset of that name. Raises UserError as ``find``."""
+    path = Path(text)
+    if os.path.exists(text) or path.suffix in {".yaml", ".yml"} or "/" in text:
+        return path
+    return find(kind, text)
 
 
 def find(kind: Kind, name: str) -> Path:
@@ -57,7 +65,7 @@ def find(kind: Kind, name: str) -> Path:
     if "/" not in name and "\0" not in name:
         for folder in folders(kind):
             path = folder / f"{name}.yaml"
-            if path.is_file():
+            if os.path.isfile(path):  # unlike Path.is_file, False also for a name too long to be one
                 return path
     near = get_close_matches(name, names(kind), n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names(kind)) or 'none'}"

@@ -7,6 +7,7 @@ Its file has a ``base`` (a preset's name, or an experiment in full) and either `
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, zip_longest
+from math import prod
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any, Self
@@ -17,7 +18,7 @@ from engine import inspection, presets, strict_yaml
 from engine.composition import Change, KeyPath, Override, Tree, completed, read_tree
 from engine.counts_cache import Counts
 from engine.errors import UserError
-from engine.experiment import Experiment, from_tree, source_of
+from engine.experiment import Experiment, from_tree
 from engine.options.base import Options, option
 from engine.options.training import Published
 from engine.runs import RunView
@@ -57,6 +58,9 @@ class SweepOptions(Options):
         empty = [key for key, values in self.grid.items() if not values]
         if empty:
             raise ValueError(f"grid.{empty[0]} has no values")
+        points = prod(map(len, self.grid.values()))
+        if points > MAX_MEMBERS:
+            raise ValueError(f"the grid has {points:,} combinations; {MAX_MEMBERS:,} are the most")
         return self
 
 
@@ -104,7 +108,7 @@ def load(source: str, overrides: Sequence[Override] = ()) -> Sweep:
 
     Raises UserError that lists every problem of the file, one a line.
     """
-    path = _path(source)
+    path = presets.locate("sweep", source)
     file = read_tree(presets.read(path), str(path))
     try:
         options = SweepOptions.model_validate(file.value)
@@ -249,13 +253,6 @@ def _merit(run: RunView) -> int:
     return 2 if run.state == "finished" else 1 if run.live or run.state == "unknown" else 0
 
 
-def _path(source: str) -> Path:
-    path = Path(source)
-    if path.exists() or path.suffix in {".yaml", ".yml"} or "/" in source:
-        return path
-    return presets.find("sweep", source)
-
-
 def _rows(options: SweepOptions, file: Tree, overrides: Sequence[Override]) -> tuple[list[Row], list[str]]:
     base = _base(options, file)
     asked = [Change(key, strict_yaml.parse(text, f"--set {key}").value, f"--set {key}") for key, text in overrides]
@@ -277,7 +274,7 @@ def _rows(options: SweepOptions, file: Tree, overrides: Sequence[Override]) -> t
 
 def _base(options: SweepOptions, file: Tree) -> Tree:
     if isinstance(options.base, str):
-        path = source_of(options.base)
+        path = presets.locate("experiment", options.base)
         return read_tree(presets.read(path), str(path))
     below = {place[1:]: origin for place, origin in file.origins.items() if place[:1] == ("base",)}
     return Tree(options.base, below)

@@ -160,6 +160,7 @@ def test_an_override_reaches_into_the_lists_of_a_named_ingredient() -> None:
     ("key", "sentence"),
     [
         ("foo.bar", "--set foo: unknown key"),
+        ("foo." + "9" * 5000, "--set foo: unknown key"),
         ("architecture.blocks.4", "--set architecture.blocks: found {'4': 0}; allowed is a list"),
         ("augmentation.ops.0.degrees", "--set augmentation.ops.0.degrees: found 0; allowed is more than 0"),
     ],

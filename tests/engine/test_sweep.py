@@ -121,6 +121,7 @@ def test_overrides_come_after_the_rows_own_changes(write: Write) -> None:
         (BASE, "a sweep has either rows or a grid"),
         (ROWS + "grid: {optimizer.lr: [1.0]}\n", "a sweep has either rows or a grid"),
         (BASE + "grid: {optimizer.lr: []}\n", "grid.optimizer.lr has no values"),
+        (BASE + f"grid: {{a: {[*range(200)]}, b: {[*range(51)]}}}\n", "the grid has 10,200 combinations; 10,000 are"),
         ("rows: [{name: a}]\n", ":1: base: missing"),
         (ROWS.replace("lr: 0.01", "warmup.epochs: 9"), ":12: optimizer.warmup is longer than the run of 3 epochs"),
         ("- 1\n", "a preset is a mapping"),

@@ -94,6 +94,7 @@ def test_the_list_is_filtered(shell: Shell, make_run: MakeRun) -> None:
     make_run("beta")
     assert "1 of 2 runs" in shell("--list", "tag:paper")[1]
     assert shell("--list", "lr>0.5")[1].startswith('No run matches "lr>0.5". 2 runs hidden')
+    assert shell("--list", "\x1b[31mred")[1].startswith('No run matches "red". 2 runs hidden')
     code, _, err = shell("--list", "lr>>")
     assert (code, err) == (2, "cifar-tui: --list: lr>> at character 4: expected a number after >\n")
 
@@ -316,11 +317,14 @@ def test_run_makes_a_folder_with_the_resolved_experiment(shell: Shell, tmp_path:
     [
         (("quickstrat",), 'no experiment preset is called "quickstrat"; did you mean "quickstart"?'),
         (("nowhere.yaml",), "nowhere.yaml"),
+        (("",), 'no experiment preset is called ""'),
+        (("a" * 300,), "no experiment preset is called"),
         (("quickstart", "--set", "lr"), "--set lr: expected KEY=VALUE, as in --set optimizer.lr=0.01"),
         (("quickstart", "--set", "optimizer.lrr=1"), "optimizer.lrr"),
         (("quickstart", "--set", "train.batch_size=0"), "train.batch_size"),
         (("quickstart", "--device", "gpu"), "train.device"),
         (("quickstart", "--data", "/nowhere"), "--data: there is no folder /nowhere"),
+        (("quickstart", "--data", "/" + "a" * 300), "--data: there is no folder"),
     ],
 )
 def test_a_mistake_makes_no_folder(shell: Shell, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

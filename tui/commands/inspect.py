@@ -1,7 +1,6 @@
 """``--inspect PRESET``: parameters, MACs and activation memory, layer by layer."""
 
 from argparse import Namespace
-from dataclasses import replace
 
 from engine import inspection
 from engine.counts_cache import Counts
@@ -69,5 +68,4 @@ def _layers(counts: Counts) -> list[str]:
         for layer in counts.layers
     ]
     total = ("total", "", "", "", format.thousands(counts.parameters), format.thousands(counts.macs))
-    columns = tuple(replace(column, limit=60) if column.head == "detail" else column for column in COLUMNS)
-    return render(columns, [*rows, total])
+    return render(COLUMNS, [*rows, total])

@@ -9,6 +9,7 @@ from engine import runs
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
 from engine.tested import tested
+from engine.text import clean
 from tui import filter as run_filter
 from tui import format, glyphs
 from tui.commands.folder import find_run, runs_folder
@@ -47,7 +48,7 @@ def list_runs(args: Namespace) -> int:
     if not every:
         print(f"No runs yet in {root}", "cifar-tui --run quickstart trains one in about a minute", sep="\n")
     elif not shown:
-        print(f'No run matches "{args.list}". {len(every)} runs hidden in {root}')
+        print(f'No run matches "{clean(args.list)}". {len(every)} runs hidden in {root}')
     else:
         _print_table(str(root), every, shown)
     return 0
@@ -159,8 +160,6 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _clean_config(run: RunFolder) -> list[str]:
-    from engine.text import clean
-
     return clean(run.config_text(), newlines=True).splitlines() or ["config.yaml is missing"]
 
 

@@ -10,13 +10,14 @@ from engine.errors import UserError
 from engine.experiment import Experiment
 
 STDIN_BYTES = 64 << 10
+STDIN_NAME = "stdin"
 
 
 def use_data_folder(args: Namespace) -> None:
     """``--data DIR``, for us and for the engine, which inherits the environment."""
     if args.data is not None:
         folder = args.data.expanduser().absolute()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UserError(f"--data: there is no folder {folder}")
         os.environ["CIFAR_TUI_DATA"] = str(folder)
 
@@ -60,4 +61,5 @@ def read_experiment(source: str, changes: list[Override]) -> Experiment:
     text = sys.stdin.buffer.read(STDIN_BYTES + 1)
     if len(text) > STDIN_BYTES:
         raise UserError(f"standard input: more than {STDIN_BYTES >> 10} KiB; a preset is smaller")
-    return experiments.loads(text, "standard input", changes)
+    experiment = experiments.loads(text, "standard input", changes)
+    return experiment if experiment.name else experiment.model_copy(update={"name": STDIN_NAME})
