@@ -28,6 +28,8 @@ from tui.terminal import HANGUP, AsciiFilter, Vanishing
 from tui.theme import Depth, Palette, Shade
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from tui.run_actions import Undo
 
 Page = Literal["runs", "new", "queue"]
@@ -79,6 +81,12 @@ class CifarApp(App[int], inherit_bindings=False):
             self.register_theme(theme.textual_theme(self._palette_of(shade)))
         self.theme = theme.theme_name(self.palette)
         self.set_keymap(keymap.textual_keymap())
+
+    def get_driver_class(self) -> "type[Driver]":
+        """Textual's driver, with pastes and bytes of any kind made harmless."""
+        from tui.terminal_input import InputDriver
+
+        return InputDriver
 
     @property
     def root(self) -> Path:
