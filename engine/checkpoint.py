@@ -183,6 +183,9 @@ def load(folder: Path, entry: Entry) -> State:
     path = folder / entry.file
     try:
         data = atomic.read_regular(path, entry.size)
+    except FileNotFoundError:
+        again = f"cifar-tui --run {folder.parent / 'config.yaml'}"
+        raise UserError(f"{path} is gone: put it back, or train the run anew with {again}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) != entry.size:

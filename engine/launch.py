@@ -178,7 +178,7 @@ def _environment(run: RunFolder, slot: slots.Slot | None) -> dict[str, str]:
     """Count GPUs by bus, as NVML does; fix cuBLAS workspaces where results must repeat, at a cost.
 
     OpenMP's threads shall wait for each other busily for microseconds only: by default they burn milliseconds of the
-    core that the one they wait for needs, when other programs are there (benchmarks/threads.py: a small
+    core that the one they wait for needs, when other programs are there (`python -m benchmarks.threads`: a small
     network in two threads on two busy cores trains some seven times faster so).
     """
     environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | os.environ

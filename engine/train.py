@@ -92,7 +92,8 @@ def _end_epoch(training: Training, recorder: Recorder, checkpointer: Checkpointe
         epoch_s=round(epoch_s, 3),
         eval_s=round(time.monotonic() - began, 3),
     )
-    _say(_whole(training.epoch), metrics, training.learning_rate, epoch_s)
+    line = epoch_line(_whole(training.epoch), metrics, training.learning_rate, epoch_s)
+    print(time.strftime("%H:%M:%S"), line, sep="  ", flush=True)
     training.end_epoch(metrics, watched)
     recorder.add_spark(metrics.get("val_accuracy", metrics.get("test_accuracy", means.accuracy)))
     recorder.update(last={**metrics, "lr": training.learning_rate}, best=training.best_summary(), **training.progress())
@@ -102,11 +103,24 @@ def _end_epoch(training: Training, recorder: Recorder, checkpointer: Checkpointe
         _save_when_due(training, recorder, checkpointer)
 
 
-def _say(epoch: float, metrics: dict[str, float], lr: float, epoch_s: float) -> None:
-    """One line an epoch in the log."""
-    sets = ((name, metrics.get(f"{name}_accuracy"), metrics.get(f"{name}_loss")) for name in ("train", "val", "test"))
-    scores = "   ".join(f"{name} {accuracy:.2f} %  {loss:.4f}" for name, accuracy, loss in sets if accuracy is not None)
-    print(f"{time.strftime('%H:%M:%S')}  epoch {epoch}   {scores}   lr {lr:.2e}   {epoch_s:.2f} s", flush=True)
+def epoch_line(epoch: float, metrics: dict[str, float], lr: float, epoch_s: float) -> str:
+    """An epoch in the log, its figures as the terminal writes them."""
+    scores = "   ".join(
+        f"{name} {metrics[f'{name}_accuracy']:.2f} %  {_loss(metrics[f'{name}_loss'])}"
+        for name in ("train", "val", "test")
+        if f"{name}_accuracy" in metrics
+    )
+    return f"epoch {epoch}   {scores}   lr {_scientific(lr, 2) if lr else 0}   {epoch_s:.2f} s"
+
+
+def _loss(value: float) -> str:
+    """Four decimals, or powers of ten where these would show nothing or a row of digits."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else _scientific(value, 1)
+
+
+def _scientific(value: float, decimals: int) -> str:
+    """`8.2e-4`: Python's exponent without its padding."""
+    return f"{value:.{decimals}e}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
 
 
 def _evaluate(training: Training, recorder: Recorder) -> Score | None:

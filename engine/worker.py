@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine import __version__, atomic, checkpoint, device
 from engine.analysis import inclusion
 from engine.checkpoint import Checkpointer, State
 from engine.counting import count
+from engine.counts_cache import Counts
 from engine.data.dataset import load as load_data
 from engine.device import Runtime
 from engine.errors import UserError
@@ -79,7 +81,7 @@ def evaluate_again(path: Path, where: str = "") -> int:
         training.load_state_dict(state, checkpoint.load_best(run.path / "ckpt", entry))
         accuracies = evaluate_test_set(training, run)["test"]
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"cifar-tui: {error}", file=sys.stderr)
         return USER_ERROR
     for which, accuracy in accuracies.items():
         _say(f"{which} checkpoint: {accuracy:.2f} % on the test set")
@@ -102,7 +104,9 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     data = load_data(experiment.data, _data_folder(), _say)
     recorder.write_summary(phase="building")
     _write_runtime(run, runtime)
-    recorder.update(**_write_model(run, experiment, runtime))
+    counts = _write_model(run, experiment, runtime)
+    recorder.update(parameters=counts.parameters, macs=counts.macs)
+    refuse_lone_image(experiment, counts)
     training = Training(experiment, runtime, data)
     if start is not None:
         training.load_state_dict(start.state, start.best)
@@ -190,13 +194,27 @@ def _write_runtime(run: RunFolder, runtime: Runtime) -> None:
         atomic.write_json(attempt.path / "runtime.json", {"schema": 1, "cifar_tui": __version__, **runtime.to_json()})
 
 
-def _write_model(run: RunFolder, experiment: Experiment, runtime: Runtime) -> dict[str, Any]:
+def _write_model(run: RunFolder, experiment: Experiment, runtime: Runtime) -> Counts:
     data = experiment.data
     counts = count(
         experiment.architecture, data.channels, data.size, data.classes, experiment.train.batch_size, runtime.precision
     )
     atomic.write_json(run.path / "model.json", {"schema": 1, **counts.to_json()})
-    return {"parameters": counts.parameters, "macs": counts.macs}
+    return counts
+
+
+def refuse_lone_image(experiment: Experiment, counts: Counts) -> None:
+    """Raises UserError where BatchNorm would meet one image with a map of 1x1: a single value has no variance."""
+    norm = next((layer for layer in counts.layers if "BatchNorm" in layer.kind and prod(layer.shape[1:]) == 1), None)
+    if norm is None or experiment.smallest_batch > 1:
+        return
+    batch = experiment.train.batch_size
+    if batch == 1:
+        raise UserError(f"BatchNorm {norm.name} cannot train on one image at a time; use a larger train.batch_size")
+    raise UserError(
+        f"the last batch of an epoch is one image ({experiment.data.train_images} in batches of {batch}), too few for "
+        f"BatchNorm {norm.name}; use train.drop_last=true or another train.batch_size"
+    )
 
 
 def _ended(recorder: Recorder, state: str, reason: str, code: int) -> int:

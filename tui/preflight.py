@@ -38,17 +38,19 @@ def _folder(root: Path) -> Iterator[str]:
         yield f"the runs folder {root} cannot be made: {existing} is not a folder; give another one with --runs"
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield f"the runs folder {root} cannot be written: permission denied; give another one with --runs"
+    elif shutil.disk_usage(existing).total == 0:  # /proc, /sys and their like
+        yield f"the runs folder {root} cannot be created there: {existing} keeps no files; give another one with --runs"
 
 
 def _room(root: Path, parameters: int | None) -> Iterator[str]:
     needed = LOGS_BYTES + CHECKPOINTS * TENSORS_A_PARAMETER * BYTES_A_NUMBER * (parameters or 0)
     try:
-        free = shutil.disk_usage(_nearest(root)).free
+        disk = shutil.disk_usage(_nearest(root))
     except OSError:
         return
-    if free < needed:
+    if disk.total and disk.free < needed:
         yield (
-            f"{root}: {format.memory(free)} are free, and a run with {CHECKPOINTS} checkpoints needs "
+            f"{root}: {format.memory(disk.free)} are free, and a run with {CHECKPOINTS} checkpoints needs "
             f"{format.memory(needed)}; free some space, or give another folder with --runs"
         )
 
@@ -101,4 +103,4 @@ def _unreachable(url: str) -> str:
 def _nearest(path: Path) -> Path:
     """``path`` or the nearest folder above it that exists."""
     path = path.expanduser().absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))

@@ -122,8 +122,26 @@ REFUSED = [
     (changed(PRESET, "  epochs: 2", "  watch: none"), r"optimizer.schedule has nothing to watch: train.watch is none"),
     (changed(PRESET, "{ops: []}", "resnet_flip"), r':2: augmentation: no augmentation preset is called "resnet_flip"'),
     (changed(PRESET, "architecture: {", "architecure: {"), r'architecure: unknown key; did you mean "architecture"\?'),
+    (
+        changed(PRESET, "{ops: []}", "{ops: [{op: cutout, size: 33, inside: true}]}"),
+        r"a cutout of 33 pixels does not lie inside an image of 32",
+    ),
     ("- 1\n- 2\n", r"found a list; a preset is a mapping"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("train", "smallest"),
+    [
+        ("batch_size: 8", 8),
+        ("batch_size: 16", 8),
+        ("batch_size: 16, drop_last: true", 16),
+        ("batch_size: 16, steps: 9", 16),
+    ],
+)
+def test_the_smallest_batch_is_the_last_of_an_epoch_unless_it_is_never_met(train: str, smallest: int) -> None:
+    text = changed(PRESET, "train:\n  epochs: 2", f"train: {{{train}}}")
+    assert loads(text).smallest_batch == smallest
 
 
 @pytest.mark.parametrize(("text", "sentence"), REFUSED)

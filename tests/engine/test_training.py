@@ -9,12 +9,15 @@ import torch
 
 from engine import checkpoint, device
 from engine.augment import EpochPlan
+from engine.counting import count
 from engine.data.dataset import Dataset
+from engine.errors import UserError
 from engine.experiment import Experiment, loads
 from engine.graph import DeviceStep
 from engine.recorder import StopRequested
-from engine.train import DivergedError, train
+from engine.train import DivergedError, epoch_line, train
 from engine.training import Stopwatch, Training
+from engine.worker import refuse_lone_image
 
 PRESET = """
 architecture: {family: resnet, stem: 8, channels: [8, 16], blocks: [1, 1], pool: 0, head: [12], dropout: [0.3, 0.0]}
@@ -249,10 +252,39 @@ def test_the_advice_after_a_divergence_is_a_fifth_of_the_option(data: Dataset, t
         finish(fresh(warming_up, data), Notes(), tmp_path)
 
 
+def test_the_log_writes_an_epoch_as_the_terminal_does() -> None:
+    line = epoch_line(
+        3, {"train_loss": 2.5e7, "train_accuracy": 10.0, "val_loss": 3.3e-5, "val_accuracy": 99.0}, 3.51e-3, 2
+    )
+    assert line == "epoch 3   train 10.00 %  2.5e7   val 99.00 %  3.3e-5   lr 3.51e-3   2.00 s"
+
+
 def test_the_last_smaller_batch_is_trained_unless_dropped(data: Dataset, tmp_path: Path) -> None:
     kept, _ = whole_run(experiment(("train.epochs", "1")), data, tmp_path / "kept")
     dropped, _ = whole_run(experiment(("train.epochs", "1"), ("train.drop_last", "true")), data, tmp_path / "dropped")
     assert (kept.step, dropped.step) == (5, 4)
+
+
+def test_one_image_is_no_batch_for_a_norm_over_single_pixels() -> None:
+    def check(*overrides: tuple[str, str]) -> None:
+        stages = (
+            "architecture",
+            "{family: resnet, stem: 8, channels: [8, 8, 8, 8], blocks: [1, 1, 1, 1]}",
+        )  # 8, 4, 2 and 1 pixels wide
+        chosen = experiment(stages, ("data.image_size", "8"), ("data.train_limit", "61"), *overrides)
+        data = chosen.data
+        batch, precision = chosen.train.batch_size, chosen.train.precision
+        refuse_lone_image(chosen, count(chosen.architecture, data.channels, data.size, data.classes, batch, precision))
+
+    with pytest.raises(
+        UserError, match=r"one image \(61 in batches of 20\), too few for .*; use train.drop_last=true or"
+    ):
+        check()
+    with pytest.raises(UserError, match=r"one image at a time; use a larger train\.batch_size"):
+        check(("train.batch_size", "1"))
+    check(("train.drop_last", "true"))
+    check(("train.steps", "2"))
+    check(("data.image_size", "32"))
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     again = [sys.executable, "-P", "-m", "engine", "--evaluate", str(run.path)]
     outcome = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
     assert outcome.returncode == 2
-    assert outcome.stderr == f"{results}: cannot be written: File exists\n"
+    assert outcome.stderr == f"cifar-tui: {results}: cannot be written: File exists\n"
 
 
 def test_a_second_engine_is_refused(tmp_path: Path) -> None:

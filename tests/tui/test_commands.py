@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -342,6 +343,10 @@ def test_run_reads_standard_input_up_to_a_limit(shell: Shell, tmp_path: Path, mo
     with pytest.raises(StartedError):
         shell("--run", "-")
     assert runs.find(tmp_path / "runs", "last").view().name == "piped"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(preset.partition(b"\n")[2])))
+    with pytest.raises(StartedError):
+        shell("--run", "-")
+    assert runs.find(tmp_path / "runs", "stdin").view().name == "stdin"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"#" * 70_000)))
     code, _, err = shell("--run", "-")
     assert code == 2
@@ -443,6 +448,12 @@ def test_a_runs_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_runs_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
     with pytest.raises(UserError, match="permission denied"):
+        preflight.check(quickstart(), tmp_path / "runs")
+
+
+def test_a_runs_folder_where_no_files_are_kept_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(total=0, free=0))
+    with pytest.raises(UserError, match=r"runs cannot be created there: [^\n]* keeps no files; [^\n]*$"):
         preflight.check(quickstart(), tmp_path / "runs")
 
 
