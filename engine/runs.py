@@ -84,7 +84,7 @@ def prepare_root(root: Path) -> Path:
 
     Raises UserError when it cannot be made or is another user's.
     """
-    root = root.expanduser().absolute()
+    root = root.absolute()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = os.stat(root)
@@ -342,10 +342,10 @@ def find(root: Path, wanted: str) -> RunFolder:
 def runs_root(explicit: Path | None = None) -> Path:
     """Where runs live: ``explicit``, CIFAR_TUI_RUNS, ./runs in a checkout or with runs in it, or the user's data."""
     if explicit is not None:
-        return explicit.expanduser().absolute()
+        return explicit.absolute()
     named = os.environ.get("CIFAR_TUI_RUNS", "")
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()
     here = Path("runs").absolute()
     if _is_checkout(here.parent) or run_names(here):
         return here

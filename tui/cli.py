@@ -188,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: Sequence[str]) -> int:
     command, args = parse(arguments)
+    if os.path.expanduser("~") == "~":
+        raise UserError("this user has no home folder; set HOME to a folder for settings and caches")
     glyphs.choose(utf8=not args.ascii and _writes_utf8(sys.stdout))
     if command is None:
         return _open_app(args)

@@ -67,6 +67,12 @@ def _fps(text: str) -> float:
     raise ArgumentTypeError(f"expected a number above 0 and at most {MAX_FPS}, found {text!r}")
 
 
+def _path(text: str) -> Path:
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    raise ArgumentTypeError(f"there is no home folder for {text.partition('/')[0]!r}")
+
+
 MODIFIERS = (
     Modifier(
         "--profile",
@@ -130,7 +136,7 @@ MODIFIERS = (
         "folder that holds the data sets, in place of CIFAR_TUI_DATA",
         "cifar-tui --run best_5m --data ~/datasets",
         metavar="DIR",
-        type=Path,
+        type=_path,
     ),
     Modifier("--detach", "return at once with the run's id", "cifar-tui --run best_5m --detach"),
     Modifier(
@@ -151,7 +157,7 @@ MODIFIERS = (
         "file to write, in place of standard output; with --sweep also a folder, in place of sweeps/ beside the runs",
         "cifar-tui --export last --output report.md",
         metavar="FILE",
-        type=Path,
+        type=_path,
     ),
     Modifier(
         "--kind",
@@ -236,6 +242,6 @@ MODIFIERS = (
         "folder of the runs, in place of CIFAR_TUI_RUNS or ./runs",
         "cifar-tui --list --runs ~/cifar/runs",
         metavar="DIR",
-        type=Path,
+        type=_path,
     ),
 )

@@ -263,7 +263,7 @@ class RunActions(BaseScreen):
 
         def write(answers: dict[str, str] | None) -> None:
             if answers:
-                target = Path(answers["path"]).expanduser()
+                target = _typed(answers["path"])
                 self.in_thread(lambda: make(target), lambda _: self._wrote(target))
 
         self.app.push_screen(ask, write)
@@ -337,6 +337,11 @@ def _wrong(answers: dict[str, str]) -> str:
     return ""
 
 
+def _typed(text: str) -> Path:
+    """A path as a shell reads it; whatever was typed, this and `os.path` raise nothing."""
+    return Path(os.path.expanduser(text))
+
+
 def _write_new(path: Path, text: str) -> None:
     """Write a file that is not there yet. Raises UserError when it is, or cannot be written."""
     try:
@@ -352,7 +357,7 @@ def _draw_new(path: Path, runs_drawn: Sequence[Path], kind: str) -> None:
     """Draw a figure into a file that is not there yet. Raises UserError when it is, or nothing can be drawn."""
     from engine import analysis
 
-    if path.exists():
+    if os.path.exists(path):
         raise UserError(_TAKEN.format(path))
     question = {"ask": "figure", "runs": [str(run) for run in runs_drawn], "kind": kind or None, "checkpoint": None}
     analysis.ask({**question, "output": str(path.absolute())}, quietly=True)
@@ -365,13 +370,13 @@ def ask_folder(screen: BaseScreen) -> None:
 
     def opened(answers: dict[str, str] | None) -> None:
         if answers:
-            screen.app.open_folder(Path(answers["path"]).expanduser().absolute())
+            screen.app.open_folder(_typed(answers["path"]).absolute())
 
     screen.app.push_screen(form, opened)
 
 
 def _wrong_folder(text: str) -> str:
-    path = Path(text).expanduser()
+    path = _typed(text)
     if not text:
         return "give a folder"
-    return "" if path.is_dir() else f"there is no folder {shown_path(path)}"
+    return "" if os.path.isdir(path) else f"there is no folder {shown_path(path)}"

@@ -55,9 +55,9 @@ RELEASES: dict[str, Release] = {
 def data_root(root: Path | None) -> Path:
     """The folder data sets lie in: ``root``, else CIFAR_TUI_DATA, else the user's cache."""
     if root is not None:
-        return root.expanduser()
+        return root
     named = os.environ.get("CIFAR_TUI_DATA")
-    return Path(named).expanduser() if named else user_cache_path("cifar-tui") / "data"
+    return Path(os.path.expanduser(named)) if named else user_cache_path("cifar-tui") / "data"
 
 
 def locate(data: Data, root: Path | None = None) -> Path | None:

@@ -604,6 +604,8 @@ class TestRoot:
         monkeypatch.setenv("CIFAR_TUI_RUNS", str(tmp_path / "named"))
         assert runs_root() == tmp_path / "named"
         assert runs_root(Path("explicit")) == tmp_path / "explicit"
+        monkeypatch.setenv("CIFAR_TUI_RUNS", "~nobody-here/runs")
+        assert runs_root() == tmp_path / "~nobody-here" / "runs"
 
     def test_checkout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

@@ -85,6 +85,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("--compare a", "--compare: expected 2 arguments; cifar-tui --help lists the options"),
         ("--run q --seed x", "--seed: expected a whole number from 0, found 'x'; cifar-tui --help lists the options"),
         ("--run q --seed -1", "--seed: expected a whole number from 0, found '-1'; cifar-tui --help lists the options"),
+        ("--list --runs ~none/x", "--runs: there is no home folder for '~none'; cifar-tui --help lists the options"),
         ("--fps 0", "--fps: expected a number above 0 and at most 30, found '0'; cifar-tui --help lists the options"),
     ],
 )
@@ -127,6 +128,14 @@ def test_escape_sequences_in_a_mistake_are_not_passed_on() -> None:
     assert result.returncode == 2
     assert "\x1b" not in result.stderr
     assert "\x07" not in result.stderr
+
+
+def test_a_user_without_a_home_folder_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert cli.main(["--list"]) == 2
+    assert "set HOME" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:

@@ -395,9 +395,10 @@ async def test_another_folder_is_opened(sample_runs: Path, tmp_path: Path) -> No
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         await listed(pilot)
         await pilot.press("o")
-        await answer(pilot, "~/nowhere")
-        await pilot.pause()
-        assert "there is no folder" in text_of(pilot)
+        for wrong in ("~/nowhere", "~nobody-here", "a" * 300):
+            await answer(pilot, wrong)
+            await pilot.pause()
+            assert "there is no folder" in text_of(pilot)
         await answer(pilot, other)
         await until(pilot, lambda: "No runs yet" in text_of(pilot), "the empty folder is shown")
         assert pilot.app.root == other  # type: ignore[attr-defined]

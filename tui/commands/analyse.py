@@ -25,7 +25,7 @@ DEFAULT_RATIOS = "0,10,20,40,60,80"
 def figure(args: Namespace) -> int:
     """``--figure RUN [RUN …] [--kind KIND] [--output FILE]``"""
     runs = [find_run(args, wanted) for wanted in args.figure]
-    output = str(args.output.expanduser().absolute()) if args.output else None
+    output = str(args.output.absolute()) if args.output else None
     question = {
         "ask": "figure",
         "runs": [str(run.path.absolute()) for run in runs],

@@ -19,7 +19,7 @@ def export(args: Namespace) -> int:
     if args.output is None:
         sys.stdout.write(text)
         return 0
-    _write(args.output.expanduser(), text)
+    _write(args.output, text)
     print(args.output)
     return 0
 

@@ -16,7 +16,7 @@ STDIN_NAME = "stdin"
 def use_data_folder(args: Namespace) -> None:
     """``--data DIR``, for us and for the engine, which inherits the environment."""
     if args.data is not None:
-        folder = args.data.expanduser().absolute()
+        folder = args.data.absolute()
         if not os.path.isdir(folder):
             raise UserError(f"--data: there is no folder {folder}")
         os.environ["CIFAR_TUI_DATA"] = str(folder)

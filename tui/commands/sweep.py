@@ -188,9 +188,9 @@ def _files(campaign: Campaign, output: Path | None) -> dict[str, Path]:
         if name not in FILES:
             kind = output.suffix
             raise UserError(f"--output {output}: cannot write {kind}; end it in .csv, .json or .md, or name a folder")
-        return {name: output.expanduser()}
+        return {name: output}
     folder = campaign.root / "sweeps" / sweep_table.folder_name(campaign.sweep)
-    chosen = folder if output is None else output.expanduser()
+    chosen = output or folder
     return {name: chosen / name for name in FILES}
 
 
