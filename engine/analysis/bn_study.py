@@ -70,6 +70,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     base = experiment.load(question["preset"], [_override(pair) for pair in question["set"]])
     folder = Path(question["runs"]) / "studies" / f"bn_study-{_hash(base, study)}"
     members = plan(base, study, folder)
+    for outer in (folder.parent, folder):
+        outer.mkdir(mode=0o700, parents=True, exist_ok=True)
     runtime = replace(device.settle(base.train, base.total_steps), compile=False, graph=False)
     device.apply(runtime)
     data = source.trained_data(base.data).to(runtime.device)
@@ -130,20 +132,22 @@ def train(member: Member, study: BatchNormStudy, data: Dataset, runtime: Runtime
     if finished is not None:
         source.say(f"{member.label}: done before")
         return _with_nan(finished)
-    member.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    checkpoints = member.folder / "ckpt"
+    for folder in (member.folder, checkpoints):
+        folder.mkdir(mode=0o700, exist_ok=True)
     training = Training(member.experiment, runtime, data)
     track = LayerTrack(study.aligned)
     series: dict[str, Any] = {"step": [], "points": []}
-    entries = checkpoint.candidates(member.folder / "ckpt")
+    entries = checkpoint.candidates(checkpoints)
     if entries:
-        state = checkpoint.load(member.folder / "ckpt", entries[0])
+        state = checkpoint.load(checkpoints, entries[0])
         series, gradient, track.travelled = state.pop("series"), state.pop("gradient"), state.pop("travelled")
         track.gradient = None if gradient is None else gradient.to(training.device)
         training.load_state_dict(state, None)
         source.say(f"{member.label}: goes on at step {training.step}")
     _train(training, member, study, series, track)
     atomic.write_json(member.folder / "series.json", series)
-    shutil.rmtree(member.folder / "ckpt", ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return series
 
 
