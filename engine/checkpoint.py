@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from engine import atomic, run_view
+from engine import atomic, ownership
 from engine.errors import UserError
 
 SCHEMA = 1
@@ -197,7 +197,7 @@ def load(folder: Path, entry: Entry) -> State:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not run_view.private(folder):
+    if not ownership.private(folder):
         why = "it or the run's folder belongs to another user or can be written by one"
         raise UserError(f"{folder}: its checkpoints are not loaded, as {why}")
 

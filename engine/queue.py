@@ -19,6 +19,7 @@ from typing import Any
 
 from engine import atomic, launch, slots
 from engine.errors import UserError
+from engine.ownership import is_ours
 from engine.process import Lock
 from engine.runs import LIVE, RUN_ID, RunFolder, RunView, list_runs
 from engine.slots import Slot
@@ -169,9 +170,9 @@ def view(root: Path) -> QueueView:
 def ensure_runner(root: Path) -> bool:
     """Start the runner if something waits that could be started and no runner lives; whether one was started.
 
-    Raises UserError when the runs folder cannot be written.
+    A runs folder that others own or can write has none. Raises UserError when it cannot be written.
     """
-    if not (root / PLAN).exists() or _runner_lives(root) or not _has_work(root):
+    if not (root / PLAN).exists() or not is_ours(root) or _runner_lives(root) or not _has_work(root):
         return False
     try:
         log = _open_log(root)
@@ -192,7 +193,8 @@ def ensure_runner(root: Path) -> bool:
 
 
 def main(root: str, engine_command: Sequence[str] = ()) -> int:
-    """Run the queue of a runs folder until nothing more can be started; 0 at once if a runner lives.
+    """Run the queue of a runs folder until nothing more can be started; 0 at once if a runner lives or others can
+    write there.
 
     `engine_command` stands in place of ``python -P -m engine``, as in `launch.start`.
     """
@@ -200,7 +202,7 @@ def main(root: str, engine_command: Sequence[str] = ()) -> int:
     os.umask(0o077)
     folder = Path(root)
     lock = Lock(folder / LOCK)
-    if not lock.acquire(RUNNER_BYTE):
+    if not is_ours(folder) or not lock.acquire(RUNNER_BYTE):
         return 0
     while True:
         if _start_next(folder, engine_command):
@@ -281,9 +283,9 @@ def _has_work(root: Path) -> bool:
 
 
 def _in_order(plan: Plan, runs: Sequence[RunView]) -> list[RunView]:
-    """The waiting runs: first those with a place in the plan, then the others by age."""
+    """The waiting runs that are ours: first those with a place in the plan, then the others by age."""
     places = {run_id: place for place, run_id in enumerate(plan.order)}
-    queued = [run for run in runs if run.state == "queued"]
+    queued = [run for run in runs if run.state == "queued" and not run.read_only]
     return sorted(queued, key=lambda run: (places.get(run.id, len(places)), run.id))
 
 
@@ -380,6 +382,8 @@ def _edit(root: Path, change: Callable[[Plan], Plan]) -> None:
 
 @contextmanager
 def _editing(root: Path) -> Iterator[None]:
+    if not is_ours(root):
+        raise UserError(f"the queue of {root} cannot be changed: it is not there, or is not yours alone")
     lock = Lock(root / LOCK)
     deadline = time.monotonic() + EDIT_S
     while not lock.acquire(EDIT_BYTE):

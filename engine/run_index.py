@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import atomic
-from engine.run_view import RUN_ID, RunView, is_ours, look
+from engine.ownership import is_ours
+from engine.run_view import RUN_ID, RunView, look
 
 if TYPE_CHECKING:
     import sqlite3

@@ -20,11 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from engine import atomic, attempts, metrics_log, process, run_index, run_view, text, trash
+from engine import atomic, attempts, metrics_log, ownership, process, run_index, run_view, text, trash
 from engine.attempts import Attempt
 from engine.errors import UserError
 from engine.metrics_log import MetricsTail, MetricsWriter
-from engine.run_view import LIVE, RUN_ID, STATES, RunView, State
+from engine.run_view import RUN_ID, RunView
+from engine.verdict import ENDED, LIVE, PROMISE_S, STATES, State
 
 __all__ = [
     "LIVE",
@@ -227,7 +228,7 @@ class RunFolder:
 
     def refuse_foreign(self) -> None:
         """Raises UserError for a run that another user owns or can write to."""
-        if not run_view.private(self.path):
+        if not ownership.private(self.path):
             why = f"it or the folder {self.path.parent} belongs to another user or can be written by one"
             raise UserError(f"run {self.id} is read-only: {why}")
 
@@ -280,13 +281,13 @@ class SummaryWriter:
 def _stamp_and_write(folder: Path, summary: dict[str, Any]) -> None:
     """Write summary.json with the signs of life that a reader measures silence by."""
     stamped = {
-        "promise_s": run_view.PROMISE_S,
+        "promise_s": PROMISE_S,
         **summary,
         "schema": SCHEMA,
         "heartbeat": time.time(),
         "monotonic": time.monotonic(),
     }
-    if stamped.get("state") in run_view.ENDED:
+    if stamped.get("state") in ENDED:
         attempts.write_even_when_full(folder, folder / "summary.json", stamped)
     else:
         atomic.write_json(folder / "summary.json", stamped)

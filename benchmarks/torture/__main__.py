@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.torture import disks, fuzz, hostile, kills, scale, storms
+from benchmarks.torture import disks, fuzz, hostile, kills, scale, storms, strangers
 from benchmarks.torture.outcome import Budget, Outcome, Trial, timed
 
 TRIALS: dict[str, Trial] = {
@@ -26,6 +26,7 @@ TRIALS: dict[str, Trial] = {
     "presets": fuzz.presets,
     "metrics": fuzz.metrics,
     "folders": fuzz.folders,
+    "strangers": strangers.strangers,
     "runs": scale.many_runs,
     "logs": scale.long_logs,
     "plain": hostile.in_plain_output,

@@ -364,7 +364,7 @@ class TestMutants:
         assert run.view().read_only
         with pytest.raises(UserError, match="read-only"):
             run.request("stop", "me")
-        monkeypatch.setattr("engine.run_view.is_ours", lambda folder: True)
+        monkeypatch.setattr("engine.ownership.is_ours", lambda folder: True)
         assert not run.view().read_only
         run.request("stop", "me")
 

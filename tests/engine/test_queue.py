@@ -12,6 +12,7 @@ import pytest
 from engine import launch, process, queue
 from engine.errors import UserError
 from engine.process import Lock
+from engine.queue import ensure_runner
 from engine.runs import RunFolder, create, list_runs
 
 FakeEngine = Callable[[str], list[str]]
@@ -243,9 +244,9 @@ def test_no_runner_is_started_for_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(queue, "ENGINE", ["/nowhere/python"])
     root = tmp_path / "runs"
-    assert not queue.ensure_runner(root)
+    assert not ensure_runner(root)
     queue.add(waiting(root, "a"), held=True)
-    assert not queue.ensure_runner(root)
+    assert not ensure_runner(root)
 
 
 def test_a_run_for_a_device_that_is_not_here_says_so_and_holds_up_nobody(root: Path, fake_engine: FakeEngine) -> None:
@@ -285,6 +286,20 @@ def test_nothing_is_added_between_the_runners_last_look_and_its_end(root: Path) 
         queue.EDIT_S = patience
         editor.release()
     assert queue._finish(root, lock)
+
+
+def test_the_queue_of_a_folder_that_others_can_write_is_only_looked_at(root: Path) -> None:
+    fill(root, "a")
+    queue.resume(root)
+    root.chmod(0o777)
+    before = {path.name: path.stat().st_mtime_ns for path in root.iterdir()}
+    for change in (queue.pause, queue.resume, lambda root: queue.set_capacity(root, "cpu", 2)):
+        with pytest.raises(UserError, match="not yours alone"):
+            change(root)
+    assert not ensure_runner(root)
+    assert queue.main(str(root)) == 0
+    assert queue.view(root).waiting == ()
+    assert {path.name: path.stat().st_mtime_ns for path in root.iterdir()} == before
 
 
 def test_an_unwritable_runs_folder_is_named(tmp_path: Path) -> None:
