@@ -66,6 +66,14 @@ def gpus() -> tuple[Gpu, ...]:
     return tuple(found)
 
 
+def compute_capability(index: int = 0) -> int | None:
+    """The major compute capability of a GPU by its index; None where there is none. As slow as `gpus`."""
+    nvml = _nvml()
+    handle = _ask(nvml, "nvmlDeviceGetHandleByIndex", index) if nvml else None
+    found = _ask(nvml, "nvmlDeviceGetCudaComputeCapability", handle) if nvml and handle is not None else None
+    return None if found is None else int(found[0])
+
+
 @cache
 def _nvml() -> ModuleType | None:
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from engine.counts_cache import Counts, LayerCount
 from engine.experiment import Experiment
 from engine.options.schedule import Plateau
+from engine.precision import expected
 from engine.runs import RunView
 from engine.schedules import make_schedule
 from tui import format, glyphs
@@ -109,9 +110,8 @@ def facts(
     if experiment is None or refused:
         rows = [Fact(label, format.unknown()) for label in _labels(narrow)]
         return [Fact(rows[0].label, rows[0].value, refused), *rows[1:]]
-    batch, precision = experiment.train.batch_size, experiment.train.precision
+    batch, shown = experiment.train.batch_size, expected(experiment.train.precision, experiment.train.device)
     times, pending = glyphs.active().times, glyphs.active().ellipsis
-    shown = "bf16" if precision == "bf16" else "fp32"
     memory = pending if activation_bytes is None else format.memory(activation_bytes * batch)
     time_rows = _time_facts(experiment, guess, seeds, narrow, pending if counts is None else format.unknown())
     if narrow:

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.counts_cache import Counts
 from engine.experiment import Experiment
+from engine.precision import expected
 from tui import new_form
 from tui.engine_client import Answer, EngineClient
 from tui.new_form import Choice, Image
@@ -64,7 +65,7 @@ class Figures:
 
     @property
     def activation_bytes(self) -> int | None:
-        """Activations of one image in the arithmetic that the experiment asks for."""
+        """Activations of one image in the arithmetic that the run will have here."""
         counts = self._counts.get(self._counts_key("bf16")) if self._precision() == "bf16" else self.counts
         return counts.activation_bytes if counts else None
 
@@ -153,7 +154,8 @@ class Figures:
         return json.dumps([options, self._image, precision])
 
     def _precision(self) -> str:
-        return self._experiment.train.precision if self._experiment else "auto"
+        train = self._experiment.train if self._experiment else None
+        return expected(train.precision, train.device) if train else "fp32"
 
     def _samples_key(self) -> str:
         if self._experiment is None:
