@@ -1,7 +1,7 @@
 """The two plots of a comparison, from its lines and what a person set on them. Plain values, without a terminal."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ from engine.curves import Axis
 from engine.run_view import RunView
 from engine.text import shorten
 from tui import comparison, format, glyphs, parameter_budget, pareto, run_plots
-from tui.comparison import Drawn, Line, Metric, Series
+from tui.comparison import Drawn, Find, Line, Metric
 from tui.pareto import Dot, SizeAxis
 from tui.plot import decimate
 from tui.plot.model import Band, Curve, Mark, Plot, Range, Upright
@@ -23,12 +23,11 @@ _LONE_DOTS = 400  # beyond this many runs the scatter shows fewer of them, evenl
 _CELLS_A_DECADE, _CELLS_A_POINT = 20.0, 2.0
 _UNSEEN = 0.2  # the share of runs that may lie below the scatter: those that learned next to nothing
 
-Find = Callable[[str], Series | None]
-
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """All that the plot over time is made from; `drawn` and `colours` are in the order of `lines`."""
+    """All that the plot over time is made from; `drawn`, `colours` and `readings` (the exact values under the
+    cross-hair, empty until they are read) are in the order of `lines`."""
 
     lines: Sequence[Line]
     drawn: Sequence[Drawn]
@@ -40,6 +39,7 @@ class Overlay:
     curves: Find
     baseline: int = 0
     focused: bool = False
+    readings: Sequence[float | None] = ()
 
 
 def whole_range(views: Iterable[RunView], curves: Find, axis: Axis, time_end: float) -> Range:
@@ -101,6 +101,8 @@ def _curve(show: Overlay, place: int, layer: int) -> Curve:
         letter=colour.letter,
         dash=colour.dash,
         layer=layer if named else -1,
+        reading=show.readings[place] if show.readings else None,
+        smoothed=show.state.smoothing > 0,
     )
 
 

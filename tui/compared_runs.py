@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from engine.curves import Axis, Points
+from engine.curves import Axis, Points, Reading
 from engine.run_view import RunView
 from tui import comparison
 from tui.comparison import METRIC, METRICS, Drawn, Line, Member, Metric, Reached
@@ -22,13 +22,17 @@ class Feed(Protocol):
 
     def series(self, name: str, x: Axis = "epoch") -> Points: ...
 
+    def exact(self, place: float, x: Axis = "epoch") -> Reading | None: ...
+
 
 class ComparedRuns:
-    """Feeds of runs by id, in the order in which they were marked. `settings` may come later."""
+    """Feeds of runs by id, in the order in which they were marked. `settings` may come later, and `readings`, the
+    records nearest to the cross-hair."""
 
     def __init__(self, feeds: Mapping[str, Feed]) -> None:
         self.feeds = feeds
         self.settings: dict[str, Settings] = {}
+        self.readings: dict[str, Reading] = {}
         self._reached: dict[str, tuple[int, dict[str, Reached]]] = {}
         self._drawn: dict[str, tuple[object, Drawn]] = {}
 
@@ -71,6 +75,15 @@ class ComparedRuns:
         """The curves of the lines."""
         self._drawn = {line.key: self._curve(line, metric, x, smoothing) for line in found}
         return [drawn for _, drawn in self._drawn.values()]
+
+    def read(self, place: float, x: Axis) -> dict[str, Reading]:
+        """Read the records nearest to a place again, from the files: call it in a thread."""
+        found = {run_id: feed.exact(place, x) for run_id, feed in self.feeds.items()}
+        return {run_id: reading for run_id, reading in found.items() if reading}
+
+    def measured(self, found: Sequence[Line], metric: Metric, x: Axis, at: float) -> list[float | None]:
+        """The exact values of the lines at a place, by the newest `readings`."""
+        return [comparison.measured(line, metric, x, at, self.readings, self.find) for line in found]
 
     def _curve(self, line: Line, metric: Metric, x: Axis, smoothing: float) -> tuple[object, Drawn]:
         versions = tuple((member.view.id, self.feeds[member.view.id].version) for member in line.members)

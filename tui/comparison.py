@@ -8,12 +8,12 @@ their standard deviation, its curve a median with a band.
 import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from engine.curves import Axis, Band, Points, band, smooth
+from engine.curves import Axis, Band, Points, Reading, band, smooth
 from engine.run_view import RunView
 from engine.tested import tested
 from tui import format, glyphs
@@ -31,6 +31,9 @@ class Series(Protocol):
     def names(self) -> list[str]: ...
 
     def series(self, name: str, x: Axis = "step") -> Points: ...
+
+
+Find = Callable[[str], Series | None]  # the curves of a run by its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ def _told_apart(found: list[Line]) -> list[Line]:
     return apart
 
 
-def curve(line: Line, metric: Metric, x: Axis, weight: float, curves: Callable[[str], Series | None]) -> Drawn:
+def curve(line: Line, metric: Metric, x: Axis, weight: float, curves: Find) -> Drawn:
     """What is drawn of a line. `weight` in [0, 1) smooths each run before they are put together."""
     drawn = []
     for member in line.members:
@@ -218,6 +221,21 @@ def curve(line: Line, metric: Metric, x: Axis, weight: float, curves: Callable[[
         return Drawn(xs, smooth(ys, weight), ys) if weight else Drawn(xs, ys)
     spread = band([(xs, smooth(ys, weight) if weight else ys) for xs, ys in drawn])
     return Drawn(spread.xs, spread.median, spread=spread)
+
+
+def measured(
+    line: Line, metric: Metric, x: Axis, at: float, readings: Mapping[str, Reading], curves: Find
+) -> float | None:
+    """What the records nearest to `at` say, the median of several runs; None where no run has come so far."""
+    values = []
+    for member in line.members:
+        known, reading = curves(member.view.id), readings.get(member.view.id)
+        if known is None or reading is None:
+            continue
+        places, value = known.series(metric.series, x)[0], reading.values.get(metric.series)
+        if value is not None and len(places) and places[0] <= at <= places[-1]:
+            values.append(value)
+    return statistics.median(values) if values else None
 
 
 def best_line(found: Sequence[Line], metric: Metric) -> int | None:

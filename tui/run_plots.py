@@ -236,10 +236,11 @@ def _curve(name: str, legend: str, drawing: Drawing, form: Callable[[float], str
     train = legend == "train"
     weight, read = drawing.state.smoothing, drawing.reading
     exact = read.values.get(name) if read and drawing.state.cross_hair is not None else None
-    latest = next((y for y in reversed(scaled) if math.isfinite(y)), None)
+    drawn = smooth(scaled, weight) if weight else scaled
+    latest = next((y for y in reversed(drawn) if math.isfinite(y)), None)
     return Curve(
         xs,
-        smooth(scaled, weight) if weight else scaled,
+        drawn,
         drawing.colour.soft if train else drawing.colour.solid,
         legend,
         value=None if latest is None else form(latest),
@@ -249,6 +250,7 @@ def _curve(name: str, legend: str, drawing: Drawing, form: Callable[[float], str
         broken=train,
         layer=0 if train else 1,
         reading=None if exact is None else exact * scale,
+        smoothed=weight > 0,
     )
 
 

@@ -214,6 +214,16 @@ def test_a_band_is_background_with_edges_in_eighths() -> None:
     assert not any(style.bgcolor for row in render(plot, 60, 12, palette("dark", "16")).cells for _, style in row)
 
 
+def test_a_band_between_two_samples_follows_straight_lines() -> None:
+    band = Band([0.0, 10.0], [0.0, 80.0], [20.0, 100.0], RUN.band)
+    plot = Plot("p", (Curve([], [], RUN.solid, band=band),), x_range=(0, 10), y_range=(0, 100))
+    grid = render(plot, 60, 12, DARK)
+    columns = [column for column in range(6, 52) if any(row[column][1].bgcolor for row in grid.cells)]
+    assert len(columns) >= 45
+    tinted = [sum(bool(row[column][1].bgcolor) for row in grid.cells) for column in columns]
+    assert max(tinted) <= 4
+
+
 def test_an_upright_has_its_label_beside_it() -> None:
     scatter = Plot(
         "test accuracy",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.curves import Axis, Curves, Points
+from engine.curves import Axis, Curves, Points, Reading
 from engine.run_view import RunView
 from tui import comparison, pareto
 from tui.comparison import METRIC, Line, Member, Reached
@@ -187,6 +187,21 @@ def test_the_best_line_is_the_greatest_or_least() -> None:
     assert comparison.best_line(found, METRIC["val_loss"]) == 0
     assert comparison.best_line(found, METRIC["lr"]) is None
     assert comparison.best_line(found[2:], METRIC["val_accuracy"]) is None
+
+
+def test_exact_values_are_those_of_runs_that_came_so_far() -> None:
+    (line,) = comparison.lines(seeds(3), together=True)
+    known = dict(
+        zip((one.view.id for one in line.members), (Given(val_loss=[3.0] * n) for n in (9, 9, 4)), strict=True)
+    )
+    readings = {
+        run: Reading(5, 5.0, 5.0, {"val_loss": value}) for run, value in zip(known, (0.1, 0.3, 0.9), strict=True)
+    }
+    metric = comparison.METRIC["val_loss"]
+    assert comparison.measured(line, metric, "epoch", 5.0, readings, known.get) == pytest.approx(0.2)
+    assert comparison.measured(line, metric, "epoch", 4.0, readings, known.get) == pytest.approx(0.3)
+    assert comparison.measured(line, metric, "epoch", 50.0, readings, known.get) is None
+    assert comparison.measured(line, metric, "epoch", 5.0, {}, known.get) is None
 
 
 def test_a_line_of_several_is_a_median_with_a_band() -> None:

@@ -173,12 +173,21 @@ def test_the_cross_hair_reads_exact_values() -> None:
     assert "2.00" in render(drawn["lr"], 79, 15, DARK).text()
 
 
+def test_of_a_smoothed_curve_the_cross_hair_reads_what_is_drawn_and_what_was_measured() -> None:
+    reading = Reading(1000, 81.0, 40.0, {"val_accuracy": 12.34})
+    state = ViewState(cross_hair=81.0, smoothing=0.5)
+    accuracy = plots(drawing(state=state, reading=reading))["accuracy"]
+    at_81 = accuracy.curves[0].ys[80]
+    assert f"val {at_81:.2f} (12.34)" in render(accuracy, 99, 15, DARK).text()
+    assert f"val {at_81:.2f}   ━" in render(accuracy, 66, 15, DARK).text()
+
+
 def test_smoothing_leaves_the_raw_curve_behind_it() -> None:
     noisy = series_of(RUN | {"val_accuracy": (EPOCHS, [90 + epoch % 2 for epoch in EPOCHS])})
     (val, _) = plots(drawing(noisy, state=ViewState(smoothing=0.9)))["accuracy"].curves
     assert val.raw is not None
     assert max(val.ys[-10:]) - min(val.ys[-10:]) < 0.2
-    assert val.value == "91.00"
+    assert val.value == f"{val.ys[-1]:.2f}"
 
 
 def test_log_y_leaves_percents_alone() -> None:

@@ -24,6 +24,8 @@ from tui.theme import Palette
 # Columns drawn and left out, by dash index: no pattern, then ever shorter ones.
 DASHES = ((1, 0), (8, 1), (5, 1), (4, 1), (3, 1), (4, 2), (3, 2), (2, 2))
 TRAIN_DASH = (2, 1)
+# Ever shorter legends: the longest name, and whether a smoothed curve's measured value stands behind the drawn one.
+_LEGENDS = ((None, True), (None, False), (16, False), (12, False), (8, False), (6, False), (0, False))
 BOLD = Style(bold=True)
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
@@ -70,16 +72,21 @@ def _draw_head(grid: Grid, plot: Plot, palette: Palette, place: Frame | None) ->
     if plot.unit:
         end = grid.write_parts(0, end + 1, line.cut([(plot.unit, palette.style("dim"))], grid.width - end - 1))
     right = grid.width - plot.right if place else grid.width
-    for longest in (None, 16, 8, 0):
-        parts = _legend(plot, palette, place, longest)
+    for longest, measured in _LEGENDS:
+        parts = _legend(plot, palette, place, longest, measured=measured)
         width = line.width_of(parts)
         if width and right - width > end + 1:
             grid.write_parts(0, right - width, parts)
             return
 
 
-def _legend(plot: Plot, palette: Palette, place: Frame | None, longest: int | None) -> list[line.Part]:
-    """The legend's parts, with the cross-hair on the values under it; names cut to `longest` cells (None: whole)."""
+def _legend(
+    plot: Plot, palette: Palette, place: Frame | None, longest: int | None, *, measured: bool
+) -> list[line.Part]:
+    """The legend's parts, with the cross-hair on the values under it; names cut to `longest` cells (None: whole).
+
+    With `measured` the values of smoothed curves have the measured ones in brackets behind them.
+    """
     dim = palette.style("dim")
     parts: list[line.Part] = []
     at = plot.cross_hair if place is not None and _cross_hair_column(plot, place) is not None else None
@@ -88,11 +95,13 @@ def _legend(plot: Plot, palette: Palette, place: Frame | None, longest: int | No
     for curve in plot.curves:
         if curve.legend:
             gap = "" if not parts else "   " if at is not None else "  "
-            parts += [(gap, dim), *_legend_of(plot, curve, palette, at, longest)]
+            parts += [(gap, dim), *_named(curve, palette, longest)]
+            if at is not None:
+                parts += _read(plot, curve, palette, at, measured=measured)
     return parts
 
 
-def _legend_of(plot: Plot, curve: Curve, palette: Palette, at: float | None, longest: int | None) -> list[line.Part]:
+def _named(curve: Curve, palette: Palette, longest: int | None) -> list[line.Part]:
     signs = glyphs.active()
     dashed = curve.broken and not palette.rich_in_colour
     parts = [(signs.legend_dashed if dashed else signs.legend, curve.style)]
@@ -101,12 +110,17 @@ def _legend_of(plot: Plot, curve: Curve, palette: Palette, at: float | None, lon
     name = curve.legend if longest is None else shorten(curve.legend, longest, signs.ellipsis) if longest else ""
     if name:
         parts.append((f" {name}", palette.style(curve.legend_role)))
-    if at is not None:
-        value = value_at(curve, at)
-        if value is not None and curve.reading is not None:
-            value = curve.reading
-        text = format.unknown() if value is None else plot.form(value)
-        parts.append((f" {text}", curve.style + BOLD))
+    return parts
+
+
+def _read(plot: Plot, curve: Curve, palette: Palette, at: float, *, measured: bool) -> list[line.Part]:
+    """The value under the cross-hair: the exact one, of a smoothed curve what is drawn there and the exact one."""
+    value, exact = value_at(curve, at), curve.reading
+    if value is not None and exact is not None and not curve.smoothed:
+        value = exact
+    parts = [(f" {format.unknown() if value is None else plot.form(value)}", curve.style + BOLD)]
+    if measured and curve.smoothed and value is not None and exact is not None:
+        parts.append((f" ({plot.form(exact)})", palette.style("dim")))
     return parts
 
 
@@ -218,12 +232,10 @@ def _draw_band(grid: Grid, curve: Curve, place: Frame, palette: Palette) -> None
 
 def _band_at(band: Band, place: Frame, column: int) -> Range | None:
     """The band's edges over a column, in rows from the bottom of the plot (the middle of the lowest row is 0.5)."""
-    low, high = place.x.value(column - 0.5), place.x.value(column + 0.5)
-    start, stop = bisect_left(band.xs, low), bisect_left(band.xs, high)
-    if start == stop and 0 < start < len(band.xs):
-        start, stop = start - 1, start + 1  # between two samples: the band spans both
-    lows = [edge for edge in band.low[start:stop] if math.isfinite(edge)]
-    highs = [edge for edge in band.high[start:stop] if math.isfinite(edge)]
+    start, stop = (bisect_left(band.xs, place.x.value(column + half)) for half in (-0.5, 0.5))
+    middle = place.x.value(column)
+    lows = [edge for edge in (*band.low[start:stop], _between(band.xs, band.low, middle)) if math.isfinite(edge)]
+    highs = [edge for edge in (*band.high[start:stop], _between(band.xs, band.high, middle)) if math.isfinite(edge)]
     if not lows or not highs:
         return None
     below, above = (place.y.share(edge) * (place.rows - 1) + 0.5 for edge in (min(lows), max(highs)))
@@ -231,6 +243,15 @@ def _band_at(band: Band, place: Frame, column: int) -> Range | None:
         return None
     below, above = max(below, 0.0), min(above, float(place.rows))
     return (below, above) if above > below else None
+
+
+def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """The value at `x` on the straight line between its neighbours, NaN beyond the ends."""
+    right = bisect_left(xs, x)
+    if right in (0, len(xs)):
+        return math.nan
+    share = (x - xs[right - 1]) / (xs[right] - xs[right - 1])
+    return ys[right - 1] + share * (ys[right] - ys[right - 1])
 
 
 def _fill_band(grid: Grid, place: Frame, column: int, edges: Range, colour: str, background: str) -> None:

@@ -31,7 +31,8 @@ class Curve:
     `value` stands at the right end, at the line's height (None: none); `legend` is its name in the head (empty: none).
     `raw` is the same series without smoothing, drawn behind in `soft`. A `broken` curve is dashed where colours cannot
     tell it from another (train beside validation), and its legend says so. `letter` and `dash` tell runs apart there.
-    `reading` is what the legend says under the cross-hair where that is known better than by the nearest sample.
+    `reading` is what the legend says under the cross-hair where that is known better than by the nearest sample; of a
+    `smoothed` curve it is the value that was measured, which the legend puts in brackets behind the drawn one.
     Higher layers are drawn over lower ones: validation over train, in a comparison the baseline and then the best.
     """
 
@@ -50,6 +51,7 @@ class Curve:
     dash: int = 0
     layer: int = 0
     reading: float | None = None
+    smoothed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,19 @@
 """Runs side by side: their curves over each other, accuracy against size, figures with differences, settings."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.events import Click
 
-from engine.curves import Axis
-from engine.run_view import RunView
-from tui import compare_plots, compare_table, comparison, comparison_export, glyphs, parameter_budget, run_plots
+from engine.curves import Axis, Reading
+from tui import compare_plots, comparison, comparison_export, glyphs, parameter_budget, run_plots
 from tui.chrome import PartsLine
 from tui.compare_plots import Overlay
 from tui.compare_table import Table
 from tui.compared_runs import ComparedRuns
-from tui.comparison import Drawn, Line, Metric
+from tui.comparison import Drawn, Metric
 from tui.comparison_settings import setting_rows, settings_of
 from tui.configuration import Settings
 from tui.dialogs import Choice, Option
@@ -24,16 +23,13 @@ from tui.pareto import Dot, SizeAxis, sized
 from tui.plot.model import Plot, Range
 from tui.plot.view_state import ViewState
 from tui.plot.widget import PlotView
-from tui.run_actions import DRAWN, RunActions
+from tui.run_actions import DRAWN
+from tui.screens.compare_input import OVERLAY_LEAST, TABLE_PANES, CompareInput
 from tui.screens.compare_panes import Divider, TableView, settings_line
-from tui.screens.plot_keys import PlotKeys
 from tui.services import RunFeed
 from tui.theme import Palette, RunColour
 
 MOST_RUNS = 64  # each is followed by a thread of its own
-OVERLAY_LEAST, SCATTER_LEAST = 60, 36
-_PANES = ("overlay", "scatter", "metrics", "settings")
-_TABLE_PANES = ("metrics", "settings")
 COMPARISON_FORMS = (
     Option("csv", "CSV", "a row a figure, a column a run"),
     Option("json", "JSON", "figures and settings"),
@@ -43,7 +39,7 @@ COMPARISON_FORMS = (
 )
 
 
-class CompareScreen(PlotKeys, RunActions):
+class CompareScreen(CompareInput):
     """Several runs against one of them."""
 
     scope = "compare"
@@ -55,24 +51,19 @@ class CompareScreen(PlotKeys, RunActions):
     """
 
     def __init__(self, run_ids: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(run_ids)
         self.run_ids = tuple(dict.fromkeys(run_ids))[:MOST_RUNS]
         self._left_out = len(set(run_ids)) - len(self.run_ids)
         self.state = ViewState()
         self._feeds: dict[str, RunFeed] = {}
         self._compared = ComparedRuns({})
-        self._lines: list[Line] = []
         self._drawn: list[Drawn] = []
         self._dots: tuple[object, list[Dot]] = (None, [])
         self._shown: dict[str, tuple[Plot, Palette]] = {}
-        self._baseline_run = self.run_ids[0] if self.run_ids else ""
-        self._selected = self._baseline_run
         self._series = self._order = ""
         self._scatter_axis: SizeAxis = "parameters"
-        self._together, self._every = True, False
-        self._pane, self._whole_screen = "overlay", False
-        self._first = self._scroll = 0
         self._time_end = 0.0
+        self._asked: tuple[float | None, Axis] = (None, "epoch")
         self._whole: Range = (0.0, 1.0)
 
     def compose_body(self) -> ComposeResult:
@@ -120,10 +111,6 @@ class CompareScreen(PlotKeys, RunActions):
         self.query_one(Divider).set_class(not with_scatter, "hidden")
         table.set_class(alone, "hidden")
 
-    @property
-    def _has_scatter(self) -> bool:
-        return self.app.size.width > OVERLAY_LEAST + SCATTER_LEAST
-
     def tick(self) -> None:
         metric = self._compared.metric(self._series)
         self._lines = self._compared.lines(together=self._together, order=self._order, metric=metric)
@@ -147,17 +134,6 @@ class CompareScreen(PlotKeys, RunActions):
         views = self._compared.views()
         self._whole = compare_plots.whole_range(views, self._compared.find, self.state.x, self._time_end)
         self.state = self.state.following(self.plot_newest(), self._whole)
-
-    @property
-    def _baseline(self) -> int:
-        """The place of the line that holds the baseline."""
-        return self._place_of(self._baseline_run) or 0
-
-    def _place_of(self, run_id: str) -> int | None:
-        for place, line in enumerate(self._lines):
-            if any(member.view.id == run_id for member in line.members):
-                return place
-        return None
 
     def _show_settings(self, metric: Metric, colours: Sequence[RunColour]) -> None:
         base, colour = self._lines[self._baseline], colours[self._baseline]
@@ -190,6 +166,7 @@ class CompareScreen(PlotKeys, RunActions):
                 self._compared.find,
                 self._baseline,
                 self._pane == "overlay",
+                self._measured(metric),
             )
         )
         self._show_plot("#overlay", plot)
@@ -218,10 +195,10 @@ class CompareScreen(PlotKeys, RunActions):
         rows = comparison.metric_rows(self._lines, base)
         at = self.state.cross_hair
         if at is not None:
-            values = [compare_plots.value_at(curve, at) for curve in self._drawn]
+            values = self._measured(metric) or [compare_plots.value_at(curve, at) for curve in self._drawn]
             label = f"at {self.state.x_label} {self.state.x_text(at)}"
             rows.insert(0, comparison.row_at(self._lines, base, metric, values, label))
-        selected = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
+        selected = self._place_of(self._selected) if self._pane in TABLE_PANES else None
         table = Table(
             self._lines,
             colours,
@@ -261,35 +238,28 @@ class CompareScreen(PlotKeys, RunActions):
         return next((place for place in places if place is not None), None)
 
     def show_state(self) -> None:
+        if self._asked != (self.state.cross_hair, self.state.x):
+            self._read_exact()
         self._show()
 
-    def action_pan_left(self) -> None:
-        if self._pans_the_plot:
-            super().action_pan_left()
-        else:
-            self._pan_lines(-1)
+    def _read_exact(self) -> None:
+        """Ask for the exact values at the cross-hair, which has moved."""
+        self._asked = asked = place, axis = self.state.cross_hair, self.state.x
+        self._compared.readings = {}
+        if place is not None:
+            self.in_thread(lambda: self._compared.read(place, axis), partial(self._take_readings, asked))
 
-    def action_pan_right(self) -> None:
-        if self._pans_the_plot:
-            super().action_pan_right()
-        else:
-            self._pan_lines(1)
+    def _take_readings(self, asked: tuple[float | None, Axis], readings: dict[str, Reading]) -> None:
+        if self._asked == asked:
+            self._compared.readings = readings
+            self.changed()
 
-    @property
-    def _pans_the_plot(self) -> bool:
-        return self._pane not in _TABLE_PANES and self.state.window is not None
-
-    def action_cross_hair_left(self) -> None:
-        if self._pane in _TABLE_PANES:
-            self._select(-1)
-        else:
-            super().action_cross_hair_left()
-
-    def action_cross_hair_right(self) -> None:
-        if self._pane in _TABLE_PANES:
-            self._select(1)
-        else:
-            super().action_cross_hair_right()
+    def _measured(self, metric: Metric) -> list[float | None]:
+        """The exact value of each line under the cross-hair, none of them until they are read."""
+        at = self.state.cross_hair
+        if at is None or not self._compared.readings:
+            return []
+        return self._compared.measured(self._lines, metric, self.state.x, at)
 
     def action_log_y(self) -> None:
         super().action_log_y()
@@ -300,7 +270,7 @@ class CompareScreen(PlotKeys, RunActions):
         self._go_to(message.view.id or "overlay")
         if message.view.id == "overlay":
             self.state = self.state.pointed(message.x)
-        self._show()
+        self.show_state()
 
     # Keys of the comparison.
 
@@ -310,24 +280,6 @@ class CompareScreen(PlotKeys, RunActions):
             at = known.index(self._compared.metric(self._series).series)
             self._series = known[(at + 1) % len(known)]
             self._show()
-
-    def action_all_keys(self) -> None:
-        self._every, self._scroll = not self._every, 0
-        self._show()
-
-    def action_seeds(self) -> None:
-        self._together = not self._together
-        self._show()
-
-    def action_baseline(self) -> None:
-        """The line that is selected in the table, else the next one."""
-        if not self._lines:
-            return
-        chosen = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
-        if chosen is None or chosen == self._baseline:
-            chosen = (self._baseline + 1) % len(self._lines)
-        self._baseline_run = self._lines[chosen].view.id
-        self._show()
 
     def action_scatter_axis(self) -> None:
         self._scatter_axis = "macs" if self._scatter_axis == "parameters" else "parameters"
@@ -340,15 +292,6 @@ class CompareScreen(PlotKeys, RunActions):
         self._show()
         words = {"": "as they were marked", "best": "best first", "worst": "worst first"}
         self.say(f"Runs stand {words[self._order]}")
-
-    def here(self) -> RunView | None:
-        """The run that is selected in the table, else the baseline."""
-        place = self._place_of(self._selected) if self._pane in _TABLE_PANES else None
-        return self._lines[self._baseline if place is None else place].view if self._lines else None
-
-    def chosen(self) -> list[RunView]:
-        run = self.here()
-        return [run] if run else []
 
     def action_write(self) -> None:
         if not self._lines:
@@ -365,114 +308,3 @@ class CompareScreen(PlotKeys, RunActions):
                 self.ask_where("comparison", form, text)
 
         self.app.push_screen(Choice("Write the comparison as", COMPARISON_FORMS), write)
-
-    # Moving about.
-
-    @property
-    def _panes(self) -> tuple[str, ...]:
-        return _PANES if self._has_scatter else tuple(pane for pane in _PANES if pane != "scatter")
-
-    def action_next_pane(self) -> None:
-        self._step_pane(1)
-
-    def action_previous_pane(self) -> None:
-        self._step_pane(-1)
-
-    def _step_pane(self, by: int) -> None:
-        panes = self._panes if not self._whole_screen else ("overlay", "scatter")
-        at = panes.index(self._pane) if self._pane in panes else 0
-        self._go_to(panes[(at + by) % len(panes)])
-        self._show()
-
-    def _go_to(self, pane: str) -> None:
-        self._pane = pane
-        if pane in _TABLE_PANES and self._place_of(self._selected) is None:
-            self._selected = self._baseline_run
-        if self._whole_screen:
-            self.refresh_size()
-
-    def _shown_lines(self) -> list[int]:
-        """The order of the lines in the table: the baseline, then the others."""
-        base = self._baseline
-        return [base, *(place for place in range(len(self._lines)) if place != base)]
-
-    def _room_for_lines(self) -> int:
-        return compare_table.room_for_lines(self.app.size.width, narrow=self.size_class == "narrow")
-
-    def _pan_lines(self, by: int) -> None:
-        most = max(len(self._lines) - self._room_for_lines(), 0)
-        self._first = min(max(self._first + by, 0), most)
-        self._show()
-
-    def _select(self, by: int) -> None:
-        order = self._shown_lines()
-        at = self._place_of(self._selected)
-        rank = min(max((order.index(at) if at is not None else 0) + by, 0), len(order) - 1)
-        self._selected = self._lines[order[rank]].view.id
-        room = self._room_for_lines() - 1
-        if rank:
-            self._first = min(max(self._first, rank - room), rank - 1)
-        self._show()
-
-    def action_cursor_down(self) -> None:
-        self._scroll_by(1)
-
-    def action_cursor_up(self) -> None:
-        self._scroll_by(-1)
-
-    def action_half_page_down(self) -> None:
-        self._scroll_by(max(self._room_for_settings() // 2, 1))
-
-    def action_half_page_up(self) -> None:
-        self._scroll_by(-max(self._room_for_settings() // 2, 1))
-
-    def action_cursor_top(self) -> None:
-        self._scroll_by(-self._scroll)
-
-    def action_cursor_end(self) -> None:
-        self._scroll_by(1 << 20)
-
-    def _room_for_settings(self) -> int:
-        view = self.query_one(TableView)
-        return compare_table.room_for_settings(view.table, view.size.height) if view.table else 0
-
-    def _scroll_by(self, by: int) -> None:
-        table = self.query_one(TableView).table
-        most = max(len(table.settings.rows) - self._room_for_settings(), 0) if table else 0
-        self._scroll = min(max(self._scroll + by, 0), most)
-        self._show()
-
-    def action_open(self) -> None:
-        """A plot fills the screen, and gives it back; in the table the selected run opens."""
-        if self._pane not in _TABLE_PANES:
-            self._whole_screen = not self._whole_screen
-            self.refresh_size()
-            self._show()
-            return
-        place = self._place_of(self._selected)
-        if place is not None:
-            self.app.open_run(self._lines[place].view.id)
-
-    def action_back(self) -> None:
-        if self._whole_screen:
-            self.action_open()
-        else:
-            super().action_back()
-
-    def on_click(self, event: Click) -> None:
-        view = self.query_one(TableView)
-        if view.region.contains(event.screen_x, event.screen_y):
-            self._go_to(view.pane_at(event.screen_y - view.region.y))
-            self._show()
-
-    def on_mouse_scroll_down(self) -> None:
-        self._scroll_by(3)
-
-    def on_mouse_scroll_up(self) -> None:
-        self._scroll_by(-3)
-
-    def _show(self) -> None:
-        """Draw at once what a key has changed."""
-        with self.app.batch_update(), self.guarded():
-            self.show_footer()
-            self.tick()
