@@ -350,7 +350,8 @@ class Field:
 
 
 class Form(Overlay[dict[str, str]]):
-    """Lines to fill in: tab or down goes to the next, enter takes all. `check` says what is wrong, "" if nothing."""
+    """Lines to fill in: tab or down goes to the next, enter takes all. `check` says what is wrong, "" if nothing;
+    it is shown once something was typed."""
 
     hint = "⏎ save   esc leave"
 
@@ -364,6 +365,7 @@ class Form(Overlay[dict[str, str]]):
         self._lines = [TextLine(field.value) for field in fields]
         self._check = check
         self._at = 0
+        self._touched = False
 
     @property
     def answers(self) -> dict[str, str]:
@@ -383,12 +385,13 @@ class Form(Overlay[dict[str, str]]):
         self._draw_remark(grid, palette)
 
     def _draw_remark(self, grid: Grid, palette: Palette) -> None:
-        wrong = self._check(self.answers)
+        wrong = self._check(self.answers) if self._touched else ""
         remark = wrong or self._fields[self._at].remark
         style = palette.style("bad" if wrong else "dim")
         grid.write_parts(grid.height - 2, 1 + _PADDING, line.cut([(remark, style)], grid.width - 2 - 2 * _PADDING))
 
     def press(self, event: events.Key) -> None:
+        self._touched = True
         if event.key == "enter":
             if not self._check(self.answers):
                 self.dismiss(self.answers)
@@ -401,5 +404,6 @@ class Form(Overlay[dict[str, str]]):
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
+        self._touched = True
         self._lines[self._at].insert(event.text)
         self.redraw()

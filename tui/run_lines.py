@@ -30,6 +30,7 @@ def state_line(view: RunView, width: int, palette: Palette, waited_s: float | No
     """
     narrow = width < 100
     state = [*chrome.state_parts(view.state, palette), *_quiet(view, palette), *_doing(view, palette, waited_s)]
+    state += [("  archived", palette.style("dim"))] if view.archived else []
     reason = _reason(view, palette)
     made, facts, few = _ingredients(view, palette), _facts(view, palette), _seed(view, palette)
     room = width - 2 * line.MARGIN - 2

@@ -68,7 +68,11 @@ def draw_beside(source: Source, width: int, height: int, setting: Setting) -> Gr
     name = shorten(view.name or view.id, max(width - 34, 8), glyphs.active().ellipsis)
     left = [(f"{glyphs.active().state(view.state)} ", palette.state(view.state)), (name, setting.colour.solid + _BOLD)]
     state, right = _progress(view, setting)
-    grid.write_parts(1, 0, line.cut([*left, ("   ", palette.style()), *state], width - line.width_of(right) - 2))
+    room = width - line.width_of(right) - 2
+    for parts in ([*left, ("   ", palette.style()), *state], left):  # how far it came gives way as a whole
+        if line.width_of(parts) <= room or parts is left:
+            grid.write_parts(1, 0, line.cut(parts, room))
+            break
     grid.write_parts(1, width - line.width_of(right), right)
     listed = full_facts(view, source.config)
     plots = max((height - 6 - len(listed)) // 2, 6)
@@ -128,7 +132,8 @@ def _progress(view: RunView, setting: Setting) -> tuple[list[Part], list[Part]]:
     ended = format.age(view.ended, setting.now) if view.ended else ""
     reason = short_reason(view)
     word = view.state if not reason else f"{view.state}: {reason}"
-    return parts, [(word, palette.state(view.state)), (f" {ended}" if ended else "", dim)]
+    away = ", archived" if view.archived else ""
+    return parts, [(word, palette.state(view.state)), (f" {ended}{away}" if ended else away, dim)]
 
 
 def _ahead(view: RunView, palette: Palette) -> list[Part]:

@@ -294,7 +294,9 @@ def _cell(name: str, run: RunView, width: int, look: Look, *, cursor: bool) -> t
     match name:
         case "name":
             style = look.name_style(run)
-            return shorten(run.name or run.id, width, glyphs.active().ellipsis), style + BOLD if cursor else style
+            word = " archived" if run.archived else ""
+            name = shorten(run.name or run.id, width - len(word), glyphs.active().ellipsis)
+            return name + word, style + BOLD if cursor else style
         case "trend":
             return _trend(run, width, look)
         case "epoch":

@@ -67,6 +67,8 @@ def engine() -> FakeEngine:
 def app(tmp_path: Path, empty_home: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> CifarApp:
     monkeypatch.setattr("tui.screens.base.socket.gethostname", lambda: "lab-gpu2")
     monkeypatch.setattr(services.Machine, "poll", lambda self: False)
+    for module in ("new_facts", "new_figures"):
+        monkeypatch.setattr(f"tui.{module}.expected", lambda wanted, device: "fp32" if wanted == "auto" else wanted)
     monkeypatch.chdir(tmp_path)
     root = empty_home / "cifar" / "runs"
     root.mkdir(mode=0o700, parents=True)

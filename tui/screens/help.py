@@ -12,7 +12,7 @@ from tui.keys import Keymap
 from tui.screens.base import shown_path
 from tui.theme import Palette
 
-COLUMN = 31
+COLUMN = 32
 KEYS = 9
 _INDENT = 2
 
@@ -46,7 +46,7 @@ def _height(column: Sequence[Group]) -> int:
 def draw_help(keymap: Keymap, scope: str, width: int, keys_file: str, palette: Palette) -> Grid:
     """All of the help in `width` columns, as many rows as it takes."""
     *groups, everywhere = keymap.help(scope)
-    count = max(min(width // COLUMN, 3), 1)
+    count = max(min(width // COLUMN, len(groups), 3), 1)
     column = width // count
     columns = columns_of(groups, count)
     tallest = max(map(_height, columns))
@@ -70,6 +70,8 @@ def draw_help(keymap: Keymap, scope: str, width: int, keys_file: str, palette: P
     end = grid.write(row, 0, "What changes a run is upper case.", palette.style("dim"))
     place = (row, max(40, end + 3)) if end + 3 + 16 + cell_len(keys_file) <= width else (row + 1, 0)
     grid.write(place[0], grid.write(*place, "Change a key in ", palette.style("dim")), keys_file, palette.style("text"))
+    grid.height = place[0] + 1
+    del grid.cells[grid.height :]
     return grid
 
 
@@ -108,19 +110,16 @@ class HelpOverlay(Overlay[None]):
 
     def wanted_size(self) -> tuple[int, int]:
         width = min(3 * COLUMN, self.app.size.width - 6 - 2 * _INDENT)
-        return width + 2 * _INDENT - 1, self._content(width).height + 1
+        return width + 2 * _INDENT - 1, self._content(width).height + 2
 
     def draw(self, grid: Grid, palette: Palette) -> None:
         content = self._content(grid.width - 2 - 2 * _INDENT + 1)
-        rows = grid.height - 3
+        rows = grid.height - 4
         self._top = max(min(self._top, content.height - rows), 0)
         content.cells = content.cells[self._top : self._top + rows]
         grid.paste(2, 1 + _INDENT, content)
-        if self._top + rows < self._content_height(grid):
+        if self._top + rows < content.height:
             grid.write(grid.height - 1, 3, f" {glyphs.active().down} more ", palette.style("dim"))
-
-    def _content_height(self, grid: Grid) -> int:
-        return self._content(grid.width - 2 - 2 * _INDENT + 1).height - 1
 
     def press(self, event: events.Key) -> None:
         steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pagedown": 10, "ctrl+d": 10, "pageup": -10, "ctrl+u": -10}

@@ -1,7 +1,7 @@
 """New run: what to train, chosen from three lists and a form, beside what it costs, looks like and comes to."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,7 @@ from textual.app import ComposeResult
 from engine import presets
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
-from tui import glyphs, new_layout, parameter_budget
-from tui.dialogs import Choice as ChoiceOverlay
+from tui import glyphs, new_layout, parameter_budget, searched_list
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
 from tui.dialogs import Option, Question, Reader
@@ -66,8 +65,10 @@ class NewScreen(NewInput):
 
     def _load(self) -> None:
         try:
+            from engine.precision import expected
             from tui import new_facts, new_figures, new_form  # noqa: F401
 
+            expected("auto", "auto")  # asks the driver, which may take its time
             catalogue = new_form.read_catalogue()
             form, problem = self._begin(catalogue)
         except Exception as error:
@@ -291,10 +292,9 @@ class NewScreen(NewInput):
     def action_experiments(self) -> None:
         if self._catalogue is None:
             return
-        room = max(self.app.size.width - 40, 20)
-        options = [Option(one.name, one.name, one.about[:room]) for one in self._catalogue.experiments]
+        options = [Option(one.name, one.name, one.about) for one in self._catalogue.experiments]
         at = self._form.source if self._form else ""
-        self.app.push_screen(ChoiceOverlay("Start from an experiment", options, at=at), self._take_experiment)
+        self.app.push_screen(searched_list.choice("Start from an experiment", options, at=at), self._take_experiment)
 
     def _take_experiment(self, name: str | None) -> None:
         names = [one.name for one in self._catalogue.experiments] if self._catalogue else []
@@ -364,7 +364,7 @@ class NewScreen(NewInput):
             return new_form.check_preset_name(answers["name"])
 
         folder = shown_path(new_form.preset_folder().absolute())
-        fields = [FormField("name", "name", "", f"a file in {folder}; the seed is the first")]
+        fields = [FormField("name", "name", "", f"a file in {folder}{_only_first(self._draft.seeds)}")]
         self.app.push_screen(FormOverlay("Save as a preset", fields, check), self._take_preset_name)
 
     def _take_preset_name(self, answers: dict[str, str] | None) -> None:
@@ -381,13 +381,12 @@ class NewScreen(NewInput):
             save()
 
     def _save(self, name: str) -> None:
-        experiment = self._draft.experiment if self._draft else None
-        if experiment is None:
+        if self._draft is None or self._draft.experiment is None:
             return
-        work: Callable[[], None] = partial(self._save_in_thread, experiment, name)
-        threading.Thread(target=work, name="save preset", daemon=True).start()
+        arguments = (self._draft.experiment, name, _only_first(self._draft.seeds))
+        threading.Thread(target=self._save_in_thread, args=arguments, name="save preset", daemon=True).start()
 
-    def _save_in_thread(self, experiment: Any, name: str) -> None:
+    def _save_in_thread(self, experiment: "Experiment", name: str, remark: str) -> None:
         from tui import new_form
 
         try:
@@ -396,13 +395,18 @@ class NewScreen(NewInput):
         except Exception as error:
             self.app.call_later(self.complain, error)
             return
-        self.app.call_later(self._take_saved, shown_path(path.absolute()), known)
+        self.app.call_later(self._take_saved, f"{shown_path(path.absolute())}{remark}", known)
 
-    def _take_saved(self, path: str, known: tuple[presets.Preset, ...]) -> None:
+    def _take_saved(self, where: str, known: tuple[presets.Preset, ...]) -> None:
         if self._catalogue is not None:
             self._catalogue = replace(self._catalogue, experiments=known)
-        self.say(f"saved as {path}", "good", glyphs.active().state("finished"))
+        self.say(f"saved as {where}", "good", glyphs.active().state("finished"))
         self.changed()
+
+
+def _only_first(seeds: Sequence[int]) -> str:
+    """`, with seed 1 of 1 2 3`: a preset has one seed."""
+    return f", with seed {seeds[0]} of {' '.join(map(str, seeds))}" if len(seeds) > 1 else ""
 
 
 def _searched(choice: "Choice") -> str:

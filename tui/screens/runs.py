@@ -10,8 +10,8 @@ from textual.timer import Timer
 
 from engine.runs import RunView
 from engine.text import clean
-from tui import glyphs
-from tui.dialogs import Choice, Option
+from tui import glyphs, searched_list
+from tui.dialogs import Option
 from tui.filter_box import FilterBox, cut_note
 from tui.line import Part
 from tui.run_actions import RunActions, ask_folder
@@ -375,9 +375,8 @@ class RunsScreen(RunActions):
 
     def _ask_sweep(self, listed: Sequence["Preset"]) -> None:
         options = [Option(preset.name, preset.name, clean(preset.about)) for preset in listed]
-        self.app.push_screen(
-            Choice("Tables of sweeps", options), lambda name: self.app.open_sweep(name=name) if name else None
-        )
+        choice = searched_list.choice("Tables of sweeps", options)
+        self.app.push_screen(choice, lambda name: self.app.open_sweep(name=name) if name else None)
 
     def action_results(self) -> None:
         under = self.here()
