@@ -184,8 +184,7 @@ def load(folder: Path, entry: Entry) -> State:
     try:
         data = atomic.read_regular(path, entry.size)
     except FileNotFoundError:
-        again = f"cifar-tui --run {folder.parent / 'config.yaml'}"
-        raise UserError(f"{path} is gone: put it back, or train the run anew with {again}") from None
+        raise UserError(f"{path} is gone: put it back, or {_anew(folder)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) != entry.size:
@@ -194,6 +193,10 @@ def load(folder: Path, entry: Entry) -> State:
     if digest != entry.sha256:
         raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
     return _decode(path, data)
+
+
+def _anew(folder: Path) -> str:
+    return f"train the run anew with cifar-tui --run {folder.parent / 'config.yaml'}"
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -231,7 +234,7 @@ def weights(folder: Path, which: str) -> tuple[State, Entry]:
         if which == "best" and entry.best:
             wanted = next((e for e in read_manifest(folder) if e.file == entry.best), entry)
         return load(folder, wanted), wanted
-    raise UserError(f"{folder}: no checkpoint to load; the run wrote none")
+    raise UserError(f"{folder}: no checkpoint to load; {_anew(folder)}")
 
 
 def _copied(value: Any) -> Any:

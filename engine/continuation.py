@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import atomic, runs
+from engine import runs
 from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import loads
@@ -41,8 +41,9 @@ def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], 
             f"{' and stopped early' if stopped_early else ''}; these settings leave nothing to train, "
             f"go on with --set {way_on}"
         )
-    if atomic.read_json(parent.path / "ckpt" / "manifest.json") is None:
-        raise UserError(f"run {parent.id} has no checkpoint to continue from")
+    if not any((parent.path / "ckpt").glob("ck_*.pt")):
+        config = parent.path / "config.yaml"
+        raise UserError(f"run {parent.id} has no checkpoint to continue from; train anew with cifar-tui --run {config}")
     user = {**parent.user(), "name": name or experiment.name or parent.view().name, "archived": False}
     user.pop("schema", None)
     summary = {**experiment.headline(), "parent": parent.id, "continues": before.config_hash}

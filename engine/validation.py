@@ -63,13 +63,16 @@ def _problem(detail: ErrorDetails, path: KeyPath, tree: Tree, model: type[BaseMo
         return "missing; it has no default"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"found {found}; allowed is {words} {context[bound]}"
+        return f"found {found}; allowed is {words} {_show(context[bound])}"
     if kind in ("literal_error", "union_tag_invalid"):
         allowed = _quoted(str(context.get("expected") or context.get("expected_tags")))
         given = context.get("tag", detail["input"])
         return f"found {_show(given)}; allowed are {', '.join(allowed)}{_nearest(str(given), allowed)}"
     if kind == "union_tag_not_found":
         return f"found {found}; it must name its {str(context['discriminator']).strip(chr(39))}"
+    if kind == "string_pattern_mismatch":  # a choice of words, of which one ends in a number
+        allowed = str(context["pattern"]).strip("^()$").replace(r"\d{1,3}", "N").split("|")
+        return f"found {found}; allowed are {', '.join(allowed)}{_nearest(str(detail['input']), allowed)}"
     if kind in _TYPES:
         return f"found {found}; allowed is {_TYPES[kind]}"
     if kind in ("value_error", "assertion_error"):
@@ -97,6 +100,8 @@ def _show(value: Any) -> str:
     """``value`` as it would stand in YAML, kept short."""
     words: dict[Any, str] = {None: "null", True: "true", False: "false"}
     scalar = isinstance(value, bool) or value is None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
+        value = int(value)
     text = clean(f'"{value}"' if isinstance(value, str) else words[value] if scalar else str(value))
     return text if len(text) <= 60 else text[:57] + "…"
 

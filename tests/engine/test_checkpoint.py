@@ -149,6 +149,14 @@ def test_an_entry_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
     assert checkpoint.Entry.from_json(entry) is None
 
 
-def test_without_any_checkpoint_the_sentence_says_where_it_looked(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=str(tmp_path)):
-        checkpoint.weights(tmp_path, "best")
+def test_without_a_checkpoint_the_sentence_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "ckpt"
+    saved(folder, 10)
+    entry = checkpoint.candidates(folder)[0]
+    (folder / entry.file).unlink()
+    anew = f"train the run anew with cifar-tui --run {tmp_path / 'config.yaml'}"
+    with pytest.raises(UserError, match=rf"{folder / entry.file} is gone: put it back, or {anew}"):
+        checkpoint.weights(folder, "last")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match=rf"{folder}: no checkpoint to load; {anew}"):
+        checkpoint.weights(folder, "best")

@@ -98,6 +98,11 @@ REFUSED = [
     (changed(PRESET, "  lr: 0.1", "  learning_rat: 0.1"), r":5: optimizer.learning_rat: unknown key"),
     (changed(PRESET, "  epochs: 2", "  epochs: two"), r':9: train.epochs: found "two"; allowed is a number'),
     (changed(PRESET, "  epochs: 2", "  epochs: 0"), r":9: train.epochs: found 0; allowed is more than 0"),
+    (changed(PRESET, "  epochs: 2", "  epochs: -1.0"), r"train.epochs: found -1; allowed is more than 0$"),
+    (
+        changed(PRESET, "  epochs: 2", "  device: gpu"),
+        r'train.device: found "gpu"; allowed are auto, cpu, mps, cuda, cuda:N',
+    ),
     (changed(PRESET, "  epochs: 2", "  seed: 1.5"), r":9: train.seed: found 1.5; allowed is a whole number"),
     (changed(PRESET, "  epochs: 2", "  epochs: .inf"), r":9: train.epochs: found .*; allowed is a"),
     (
