@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import runs
-from engine.runs import RunFolder
+from engine import atomic, runs
+from engine.process import Identity
+from engine.runs import Attempt, RunFolder
 
 if TYPE_CHECKING:
     from engine.data.dataset import Dataset
@@ -80,6 +81,32 @@ for step in range(steps):
         end("stopped", 128 + stops[0], "by a signal")
 end("finished", 0)
 """
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where a runs folder may be made."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(root: Path) -> RunFolder:
+    """A run that waits."""
+    summary = {"architecture": "resnet_5m", "seed": 6953, "parameters": 4779530}
+    return runs.create(root, "name: one\n", summary, {"name": "one", "tags": ["paper"], "note": "", "archived": False})
+
+
+@pytest.fixture
+def started() -> Callable[..., Attempt]:
+    """Begins an attempt of these processes: of an engine, and of a supervisor unless it is the same."""
+
+    def begin(run: RunFolder, engine: Identity, supervisor: Identity | None = None) -> Attempt:
+        attempt = run.new_attempt()
+        identities = {"supervisor": (supervisor or engine).to_json(), "engine": engine.to_json()}
+        atomic.write_json(attempt.path / "proc.json", identities)
+        return attempt
+
+    return begin
 
 
 @pytest.fixture
