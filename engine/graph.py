@@ -5,6 +5,7 @@ from a table, meters. Outside stay what depends on Python numbers of the step: a
 learning rates that follow a metric. After "CUDA graphs" in the PyTorch manual, section "Whole-network capture".
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engine.augment import EpochPlan
+from engine.checkpoint import restore_rng_state, rng_state
 from engine.optim.composite import Composite
-from engine.optim.groups import learning_rate_table, set_learning_rates, use_tensor_learning_rates
+from engine.optim.groups import follow_schedule, learning_rate_table, set_learning_rates, use_tensor_learning_rates
 from engine.schedules import Schedule
 
 WARMUP_STEPS = 3
@@ -53,7 +55,7 @@ class DeviceStep:
         use_tensor_learning_rates(training.optimizer, training.device)
         self._table = learning_rate_table(training.optimizer, training.schedule, training.device)
 
-    def point_at(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
+    def point_at(self, plan: EpochPlan, position: int, step: int) -> None:
         """Say which step comes next; costs nothing while steps follow one another."""
         if plan is not self._source:
             self._plan.copy_(plan)
@@ -62,7 +64,7 @@ class DeviceStep:
             self._position.fill_(position)
             self._step.fill_(step)
         if self._table is None:
-            set_learning_rates(self._training.optimizer, rates)
+            follow_schedule(self._training.optimizer, self._training.schedule, step)
         self._expected = (position + 1, step + 1)
 
     def run(self) -> None:
@@ -79,13 +81,17 @@ class GraphedStep:
     """A ``DeviceStep`` captured once and replayed. Raises RuntimeError when the step cannot be captured."""
 
     def __init__(self, training: Stepping, plan: EpochPlan, batch_size: int) -> None:
-        self._step = DeviceStep(training, plan, batch_size)
         self._graph = torch.cuda.CUDAGraph()
-        self._capture(training, plan)
+        with untouched(training):
+            self._step = DeviceStep(training, plan, batch_size)
+            self._warm_up(training, plan)
+            with torch.cuda.graph(self._graph):
+                self._step.run()
+            self._gradients = [(parameter, parameter.grad) for parameter in training.model.parameters()]
 
-    def __call__(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
+    def __call__(self, plan: EpochPlan, position: int, step: int) -> None:
         """Take the step at ``position`` of ``plan``."""
-        self._step.point_at(plan, position, step, rates)
+        self._step.point_at(plan, position, step)
         self._graph.replay()
 
     def adopt_gradients(self) -> None:
@@ -93,35 +99,41 @@ class GraphedStep:
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
 
-    def _capture(self, training: Stepping, plan: EpochPlan) -> None:
-        generator = torch.cuda.get_rng_state(training.device)
-        kept = [tensor.clone() for tensor in training.device_state()]
-        first_time = not list(optimizer_tensors(training.optimizer))
-        self._step.point_at(plan, 0, 0, [0.0] * len(training.optimizer.param_groups))
+    def _warm_up(self, training: Stepping, plan: EpochPlan) -> None:
+        """Let cuDNN choose, compilers compile, the optimiser make its state: on a stream of its own, as the manual says.
+
+        Always with the first batch: there may be no second.
+        """
         stream = torch.cuda.Stream(training.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(training.device))
         with torch.cuda.stream(stream):
             for _ in range(WARMUP_STEPS):
+                self._step.point_at(plan, 0, 0)
                 self._step.run()
         torch.cuda.current_stream(training.device).wait_stream(stream)
+        # Gradients that the capture makes anew lie in the graph's own memory.
         training.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(self._graph):
-            self._step.run()
-        self._gradients = [(parameter, parameter.grad) for parameter in training.model.parameters()]
-        _restore(training, kept, first_time)
-        torch.cuda.set_rng_state(generator, training.device)
 
 
-def _restore(training: Stepping, kept: list[Tensor], first_time: bool) -> None:
-    """Put weights, statistics, meters and the optimiser back to where they were before the warm-up, in place.
+@contextlib.contextmanager
+def untouched(training: Stepping) -> Iterator[None]:
+    """Steps taken within leave no trace in weights, statistics, meters, optimiser and generators, not even by failing.
 
-    An optimiser that had taken no step yet had no state; zeros in it are the same to every optimiser we capture.
+    All is put back in place. An optimiser that had taken no step yet had no state; zeros in it are the same to every
+    optimiser that ``can_capture`` lets through.
     """
-    if first_time:
-        for tensor in optimizer_tensors(training.optimizer):
-            tensor.zero_()
-    for tensor, before in zip(training.device_state(), kept, strict=False):
-        tensor.copy_(before)
+    generators = rng_state(training.device)
+    kept = [tensor.clone() for tensor in training.device_state()]
+    first_time = not list(optimizer_tensors(training.optimizer))
+    try:
+        yield
+    finally:
+        if first_time:
+            for tensor in optimizer_tensors(training.optimizer):
+                tensor.zero_()
+        for tensor, before in zip(training.device_state(), kept, strict=False):
+            tensor.copy_(before)
+        restore_rng_state(generators, training.device)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

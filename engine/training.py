@@ -21,7 +21,7 @@ from engine.losses import make_loss
 from engine.meters import Meters
 from engine.models.layers import DataInitialised
 from engine.optim.averaging import Ema, Lookahead
-from engine.optim.groups import can_capture, follow_schedule, learning_rates
+from engine.optim.groups import can_capture, follow_schedule
 from engine.optim.sam import Sam, frozen_statistics
 from engine.options.architecture import ArchitectureChoice
 from engine.options.loss import CrossEntropy, LossChoice
@@ -31,6 +31,8 @@ from engine.selection import HardExamples
 
 # Training images that a network may look at to choose first weights (airbench takes 5,000).
 INITIAL_IMAGES = 5_000
+
+Network = Callable[[Tensor], Tensor]
 
 
 class Stopwatch:
@@ -100,7 +102,7 @@ class Training:
         ).to(self.device)
         self.batch_of = torch.compile(self.augment.__call__) if runtime.compile else self.augment.__call__
         self.model = self._build_model(experiment.architecture)
-        self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if runtime.compile else self.model
+        self.forward: Network = torch.compile(self.model) if runtime.compile else self.model
         self.optimizer = experiment.optimizer.resolve_builder()(
             experiment.optimizer, list(self.model.named_parameters())
         )
@@ -216,7 +218,7 @@ class Training:
         whole = (position + 1) * size <= len(plan.order)
         if self.graphed is not None and whole:
             with self.timed("captured step"):
-                self.graphed(plan, position, self.step, learning_rates(self.optimizer, self.schedule, self.step))
+                self.graphed(plan, position, self.step)
         else:
             follow_schedule(self.optimizer, self.schedule, self.step)
             self.advance(plan.order[position * size : (position + 1) * size], plan, self.step)
@@ -242,13 +244,16 @@ class Training:
 
     def advance(self, index: Tensor, plan: EpochPlan, step: Tensor | int) -> None:
         """The device's share of one step on the images at ``index`` (n,): all of it can be captured in a graph."""
+        # For an epoch's last batch, which is smaller, a compiler would build everything a second time.
+        whole = len(index) == self.experiment.train.batch_size
+        batch_of, forward = (self.batch_of, self.forward) if whole else (self.augment, self.model)
         with self.timed("data"):
-            images, targets = self.batch_of(self.data.train_images, self.data.train_labels, index, plan)
+            images, targets = batch_of(self.data.train_images, self.data.train_labels, index, plan)
             images = images.contiguous(memory_format=self.runtime.memory_format)
         if self.selection:
             kept = self.selection.choose(images, targets, int(step))
             images, targets, index = images[kept], targets[kept], index[kept]
-        logits, loss = self._gradients(images, targets)
+        logits, loss = self._gradients(forward, images, targets)
         with self.timed("optimizer"):
             if self.experiment.optimizer.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
@@ -270,28 +275,28 @@ class Training:
         if self.selection:
             return "the hard images of a batch are chosen outside of it"
         if not can_capture(self.optimizer):
-            return "this optimiser reads its state on the host"
+            return "this optimiser decides on the host what its step is"
         try:
             self.graphed = GraphedStep(self, self.draw_epoch(), size)
         except RuntimeError as error:
             return str(error).partition("\n")[0]
         return ""
 
-    def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradients(self, forward: Network, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the loss, with SAM those at the worst weights nearby; logits and loss of the first pass."""
         self.optimizer.zero_grad(set_to_none=True)
-        logits, loss = self._pass(images, targets)
+        logits, loss = self._pass(forward, images, targets)
         if self.sam:
             self.sam.climb()
             with frozen_statistics(self.model):
-                self._pass(images, targets)
+                self._pass(forward, images, targets)
             self.sam.descend()
         return logits.detach(), loss.detach()
 
-    def _pass(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _pass(self, forward: Network, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         with self.timed("forward"):
             with self.runtime.autocast:
-                logits = self.forward(images)
+                logits = forward(images)
             loss = self.loss(logits, targets)
         with self.timed("backward"):
             torch.autograd.backward(loss)

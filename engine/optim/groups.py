@@ -116,8 +116,12 @@ def learning_rate_table(optimizer: Optimizer, schedule: Schedule, device: torch.
 
 
 def can_capture(optimizer: Optimizer) -> bool:
-    """Whether a step can be captured in a CUDA graph; torch's Adagrad reads its step counter on the host."""
-    return all("lr_decay" not in group for group in optimizer.param_groups)
+    """Whether a step can be captured in a CUDA graph.
+
+    Not torch's Adagrad, which reads its step counter on the host, nor SGD with dampening, whose first step is another
+    than those that follow: it takes the whole gradient.
+    """
+    return not any("lr_decay" in group or group.get("dampening") for group in optimizer.param_groups)
 
 
 def use_tensor_learning_rates(optimizer: Optimizer, device: torch.device) -> None:

@@ -212,9 +212,11 @@ def test_plateau_has_no_table() -> None:
     assert learning_rate_table(optimizer, make_schedule(options, 10, 5), torch.device("cpu")) is None
 
 
-def test_only_adagrad_cannot_be_captured() -> None:
-    refused = {str(o["algorithm"]) for o in EVERY_ALGORITHM if not can_capture(build(o, small_net()))}
+def test_adagrad_and_dampening_cannot_be_captured() -> None:
+    undamped = [{**options, "dampening": 0.0} if "dampening" in options else options for options in EVERY_ALGORITHM]
+    refused = {str(o["algorithm"]) for o in undamped if not can_capture(build(o, small_net()))}
     assert refused == {"adagrad"}
+    assert not can_capture(build({"algorithm": "sgd", "momentum": 0.9, "dampening": 0.1}, small_net()))
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

@@ -324,8 +324,8 @@ class OnDevice:
     def adopt_gradients(self) -> None:
         """Nothing was captured."""
 
-    def __call__(self, plan: EpochPlan, position: int, step: int, rates: list[float]) -> None:
-        self._step.point_at(plan, position, step, rates)
+    def __call__(self, plan: EpochPlan, position: int, step: int) -> None:
+        self._step.point_at(plan, position, step)
         self._step.run()
 
 
