@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine import __version__, atomic, checkpoint, device
+from engine import atomic, checkpoint, device, provenance
 from engine.analysis import inclusion
 from engine.checkpoint import Checkpointer, State
 from engine.counting import count
@@ -191,7 +191,8 @@ def _check_belongs(run: RunFolder, state: State) -> None:
 def _write_runtime(run: RunFolder, runtime: Runtime) -> None:
     attempt = run.newest_attempt()
     if attempt is not None:
-        atomic.write_json(attempt.path / "runtime.json", {"schema": 1, "cifar_tui": __version__, **runtime.to_json()})
+        atomic.write_json(attempt.path / "runtime.json", {"schema": 1, **runtime.to_json()})
+        provenance.write(attempt.path)
 
 
 def _write_model(run: RunFolder, experiment: Experiment, runtime: Runtime) -> Counts:

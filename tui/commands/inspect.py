@@ -51,8 +51,9 @@ def _published(experiment: Experiment, counts: Counts) -> list[tuple[str, str]]:
     published = experiment.published.parameters if experiment.published else None
     if published is None:
         return []
-    same = "the same" if published == counts.parameters else format.delta(counts.parameters - published, 0)
-    return [("published", f"{format.thousands(published)} parameters: {same}")]
+    beyond = counts.parameters - published
+    said = f"{'+' if beyond > 0 else ''}{format.thousands(beyond)}" if beyond else "the same"
+    return [("published", f"{format.thousands(published)} parameters: {said}")]
 
 
 def _layers(counts: Counts) -> list[str]:
