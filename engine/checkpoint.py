@@ -1,6 +1,6 @@
 """Checkpoints that are never half there: written from a copy by a thread, named by a manifest with their sha256.
 
-Order of a save: metrics on disk, state copied, temporary file, fsync, rename, fsync of the folder, manifest the same
+Order of a save: state copied, metrics on disk, temporary file, fsync, rename, fsync of the folder, manifest the same
 way, and only then are older files deleted. torch.load checks no CRC, hence the sha256; nothing but
 ``weights_only=True`` is ever used.
 """
@@ -8,6 +8,7 @@ way, and only then are older files deleted. torch.load checks no CRC, hence the 
 import hashlib
 import io
 import random
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,14 @@ class Entry:
 
 
 class Checkpointer:
-    """Writes the checkpoints of one run. ``problem`` says why the last save failed; the next one tries again."""
+    """Writes the checkpoints of one run. ``problem`` says why the last save failed; the next one tries again.
 
-    def __init__(self, folder: Path) -> None:
+    ``flush_log`` puts on disk the records that a checkpoint counts on; it is called on the thread that writes.
+    """
+
+    def __init__(self, folder: Path, flush_log: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._flush_log = flush_log
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
@@ -97,6 +102,7 @@ class Checkpointer:
         self._pool.shutdown()
 
     def _write(self, state: State, best: State | None, step: int, epoch: float, offset: int) -> None:
+        self._flush_log()
         entries = read_manifest(self._folder)
         best_file = ""
         if best is not None:

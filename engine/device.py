@@ -113,7 +113,7 @@ def _keep_freed_memory() -> None:
     """Let malloc keep what a step frees for the next one, and take nothing large from the kernel page by page.
 
     By default glibc gives an activation's memory back as soon as it is freed, and the kernel finds and clears the same
-    hundreds of megabytes anew every step: 48,000 page faults and a sixth of the CPU time of a ResNet-18 step.
+    hundreds of megabytes anew every step: 48,000 page faults and an eighth of the CPU time of a ResNet-18 step.
     """
     with contextlib.suppress(AttributeError, OSError):  # other C libraries have no such switch
         mallopt = ctypes.CDLL(None).mallopt

@@ -100,7 +100,7 @@ class GraphedStep:
             parameter.grad = gradient
 
     def _warm_up(self, training: Stepping, plan: EpochPlan) -> None:
-        """Let cuDNN choose, compilers compile, the optimiser make its state: on a stream of its own, as the manual says.
+        """Let cuDNN choose, compilers compile and the optimiser make its state, on a stream of its own.
 
         Always with the first batch: there may be no second.
         """

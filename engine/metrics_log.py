@@ -58,7 +58,15 @@ class MetricsWriter:
 
     def sync(self) -> None:
         """Try again what waits, then make everything below ``offset`` survive a power cut."""
+        self.retry()
+        self.flush()
+
+    def retry(self) -> None:
+        """Try again what waits."""
         self._drain()
+
+    def flush(self) -> None:
+        """Make what is written survive a power cut. Another thread may append meanwhile: a disk can take seconds."""
         try:
             _fdatasync(self._fd)
         except OSError as error:

@@ -1,7 +1,7 @@
 """The engine's clerk: metrics and summary into the run folder, requests and signals out of it. No torch here.
 
-The training loop calls in and never waits: a thread keeps the heartbeat, syncs the log once a second and looks for
-control files twice a second.
+The training loop calls in and never waits for a disk: a thread keeps the heartbeat, syncs the log once a second and
+looks for control files twice a second. What it writes it copies under the lock and flushes without it.
 """
 
 import os
@@ -42,6 +42,8 @@ class Recorder:
         spark = self._fields.get("spark")
         self._spark: list[float] = list(spark) if isinstance(spark, list) else []
         self._lock = threading.RLock()
+        self._writing = threading.RLock()
+        self._summaries = self._summaries_written = 0
         self._requests: deque[dict[str, Any]] = deque()
         self._signal: int | None = None
         self._signal_at = 0.0
@@ -64,10 +66,16 @@ class Recorder:
 
     @property
     def offset(self) -> int:
-        """Bytes of metrics.jsonl that are on disk after a sync: what a checkpoint taken now will be resumed from."""
+        """Bytes of metrics.jsonl so far: what a checkpoint taken now will be resumed from, once they are flushed."""
         with self._lock:
-            self._metrics.sync()
+            self._metrics.retry()
             return self._metrics.offset
+
+    def flush(self) -> None:
+        """Make the log survive a power cut."""
+        with self._lock:
+            self._metrics.retry()
+        self._metrics.flush()
 
     def record(self, kind: str, **fields: Any) -> None:
         """Append one record to metrics.jsonl."""
@@ -84,8 +92,15 @@ class Recorder:
         with self._lock:
             self._fields.update(fields, heartbeat=round(time.time(), 3), promise_s=PROMISE_S, schema=1)
             problems = [str(self._fields.get("problem", "")), self._metrics.problem]
+            summary = {**self._fields, "problem": "; ".join(filter(None, problems))}
+            self._summaries += 1
+            number = self._summaries
+        with self._writing:
+            if number < self._summaries_written:  # a later one of another thread came first
+                return
+            self._summaries_written = number
             try:
-                self._summary.write({**self._fields, "problem": "; ".join(filter(None, problems))})
+                self._summary.write(summary)
             except FileNotFoundError:
                 self._gone = not self._run.path.is_dir()
                 if not self._gone:
@@ -155,8 +170,7 @@ class Recorder:
 
     def _beat(self) -> None:
         try:
-            with self._lock:
-                self._metrics.sync()
+            self.flush()
             self.write_summary()
         except OSError as error:
             self.update(problem=f"{error.strerror}: {error.filename or self._run.path}")

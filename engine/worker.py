@@ -118,7 +118,7 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     if experiment.train.profile != "off":
         folder = run.path / "results" / "profile"
         training.profile = Profile(training.device, folder, trace=experiment.train.profile == "trace")
-    checkpointer = Checkpointer(run.path / "ckpt")
+    checkpointer = Checkpointer(run.path / "ckpt", recorder.flush)
     try:
         train(training, recorder, checkpointer)
         recorder.write_summary(phase="testing", **training.progress())

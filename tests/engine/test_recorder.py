@@ -1,0 +1,86 @@
+"""The training thread goes on while a disk takes its time."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import metrics_log, runs
+from engine.checkpoint import Checkpointer
+from engine.recorder import Recorder
+from engine.runs import RunFolder, SummaryWriter
+
+PATIENCE_S = 60.0
+
+
+class SlowDisk:
+    """A disk operation that begins and does not end before it is let go."""
+
+    def __init__(self) -> None:
+        self.began, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, *_: Any) -> None:
+        self.began.set()
+        assert self.let_go.wait(PATIENCE_S)
+
+
+def returns(call: Callable[[], object]) -> bool:
+    """Whether ``call`` comes back; one that waits is left behind."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    return not thread.is_alive()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return runs.create(tmp_path, "train: {}\n", {"state": "running"}, {})
+
+
+@pytest.mark.parametrize("slow", ["the log's flush", "the summary's"])
+def test_a_record_never_waits_for_a_slow_disk(slow: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk()
+    if slow == "the log's flush":
+        monkeypatch.setattr(metrics_log, "_fdatasync", disk)
+    else:
+        monkeypatch.setattr(SummaryWriter, "write", disk)
+    recorder = Recorder(run, {})
+    heart = threading.Thread(target=recorder._beat)
+    heart.start()
+    assert disk.began.wait(PATIENCE_S)
+    assert returns(lambda: recorder.record("step", step=1))
+    assert returns(lambda: recorder.update(step=1))
+    assert returns(lambda: recorder.offset)
+    disk.let_go.set()
+    heart.join()
+    assert b'"step":1' in (run.path / "metrics.jsonl").read_bytes()
+
+
+def test_of_two_summaries_the_newer_one_stays(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(run, {})
+    written: list[int] = []
+    monkeypatch.setattr(SummaryWriter, "write", lambda _self, summary: written.append(summary["step"]))
+    with recorder._writing:
+        older = threading.Thread(target=recorder.write_summary, kwargs={"step": 1})
+        older.start()
+        while recorder._summaries < 1:
+            pass
+        recorder.write_summary(step=2)
+    older.join()
+    assert written == [2]
+
+
+def test_the_log_is_on_disk_before_the_checkpoint_that_counts_on_it(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(run, {})
+    found: list[list[str]] = []
+    folder = run.path / "ckpt"
+    monkeypatch.setattr(metrics_log, "_fdatasync", lambda _fd: found.append([path.name for path in folder.iterdir()]))
+    checkpointer = Checkpointer(folder, recorder.flush)
+    checkpointer.save({"step": 1, "epoch": 0.1}, None, recorder.offset)
+    checkpointer.close()
+    assert found == [[]]
+    assert (folder / "ck_00000001.pt").exists()
