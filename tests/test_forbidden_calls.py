@@ -94,6 +94,18 @@ def test_each_of_these_would_be_found(line: str) -> None:
     assert list(forbidden(ast.parse(line)))
 
 
+def test_no_worker_processes_that_could_be_killed_or_left_behind() -> None:
+    """Data sets lie in memory, and the engine is one process."""
+    found = {
+        module
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for module in imported(node)
+        if module.startswith(("multiprocessing", "torch.utils.data", "torch.multiprocessing"))
+    }
+    assert found == set()
+
+
 def test_only_the_data_sets_and_their_check_reach_for_the_network() -> None:
     network = {"urllib", "http", "requests", "ftplib", "smtplib"}
     found = {

@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ import pytest
 from engine import atomic, presets, process
 from engine.attempts import free_reserve
 from engine.errors import UserError
+from engine.experiment import load, loads
 from engine.recorder import Recorder
-from engine.runs import MetricsTail, MetricsWriter, RunFolder, create
+from engine.runs import MetricsTail, MetricsWriter, RunFolder, create, list_runs
 
 Until = Callable[[Callable[[], object], str], None]
 
@@ -111,6 +114,72 @@ class TestFullDisk:
         assert not (run.path / ".reserve").exists()
 
 
+TWICE = """
+import sys, time
+from pathlib import Path
+from engine import recorder
+from engine.runs import RunFolder
+recorder.ECHO_S = 0.0
+with recorder.Recorder(RunFolder(Path(sys.argv[1])), {"state": "running"}) as clerk:
+    clerk.record("step", step=1)
+    while True:
+        print(len(clerk.requests()), flush=True)
+        time.sleep(0.01)
+"""
+
+
+def test_a_second_signal_leaves_at_once_and_the_state_says_so(run: RunFolder) -> None:
+    engine = subprocess.Popen([sys.executable, "-P", "-c", TWICE, str(run.path)], stdout=subprocess.PIPE, text=True)
+    assert engine.stdout is not None
+    engine.stdout.readline()
+    engine.send_signal(signal.SIGINT)
+    while engine.stdout.readline() == "0\n":
+        pass
+    engine.send_signal(signal.SIGTERM)
+    engine.communicate(timeout=60)
+    assert engine.returncode == 128 + signal.SIGTERM
+    assert (run.summary()["state"], run.summary()["reason"]) == ("stopped", "left at once, without a checkpoint")
+
+
+def test_looking_at_a_run_changes_nothing_in_it(run: RunFolder) -> None:
+    def everything() -> dict[Path, tuple[int, bytes]]:
+        files = [path for path in run.path.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    (run.newest_attempt() or run.new_attempt()).set_engine(replace(process.Identity.current(), start_ticks=1))
+    before = everything()
+    for _ in range(2):
+        list_runs(run.path.parent)
+        run.view()
+        MetricsTail(run.path / "metrics.jsonl").poll()
+        run.log_tail()
+    assert everything() == before
+
+
+class TestReadOnlyDisk:
+    @pytest.fixture
+    def frozen(self, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+        """A run on a disk that takes no changes any more."""
+        real = os.open
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        def reading_only(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+            return refuse() if flags & (os.O_WRONLY | os.O_RDWR) else real(path, flags, *arguments, **named)  # type: ignore[return-value]
+
+        monkeypatch.setattr(os, "open", reading_only)
+        for name in ("mkdir", "rename", "replace", "unlink", "chmod"):
+            monkeypatch.setattr(os, name, refuse)
+        return run
+
+    def test_it_is_browsed_and_a_start_is_refused_with_path_and_reason(self, frozen: RunFolder) -> None:
+        root = frozen.path.parent
+        assert [view.name for view in list_runs(root)] == ["x"]
+        with pytest.raises(UserError, match=f"{root}: Read-only file system; give another folder with --runs"):
+            create(root, "", {}, {})
+
+
 class TestNamedFiles:
     """What a person names as a preset."""
 
@@ -128,6 +197,14 @@ class TestNamedFiles:
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(UserError, match="cannot be read"):
             presets.read(tmp_path / "loop")
+
+    def test_a_preset_deleted_under_the_run_is_not_missed(self, tmp_path: Path) -> None:
+        preset = tmp_path / "mine.yaml"
+        preset.write_text("architecture: tiny\naugmentation: shapes_flip\noptimizer: quick\ndata: {name: shapes}\n")
+        experiment = load(str(preset))
+        run = create(tmp_path / "runs", experiment.to_yaml(), {}, {})
+        preset.unlink()
+        assert loads(run.config_text()) == experiment
 
     def test_a_linked_preset_is_read_and_a_large_one_is_not(self, tmp_path: Path) -> None:
         (tmp_path / "real.yaml").write_text("name: x\n")

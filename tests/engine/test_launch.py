@@ -313,20 +313,23 @@ def test_many_readers_that_are_killed_while_they_look_do_no_harm(run: RunFolder,
     assert steps(run) == list(range(150))
 
 
-def test_a_frozen_reader_does_not_hold_the_engine(run: RunFolder, fake_engine: FakeEngine) -> None:
-    script = "import sys; f = open(sys.argv[1] + '/config.yaml'); print('open', flush=True); sys.stdin.read()"
-    reader = subprocess.Popen(
-        [sys.executable, "-c", script, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+def test_a_frozen_launcher_that_nobody_reads_does_not_hold_the_engine(run: RunFolder, until: Until) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from engine import launch; from engine.runs import RunFolder\n"
+        "launch.start(RunFolder(Path(sys.argv[1])), 'me', engine_command=sys.argv[2:]); time.sleep(600)\n"
     )
-    assert reader.stdout is not None
-    reader.stdout.readline()
-    reader.send_signal(signal.SIGSTOP)
+    prints_more_than_a_pipe_holds = "for _ in range(300): print('x' * 1000, flush=True)"
+    command = [sys.executable, "-P", "-c", script, str(run.path), sys.executable, "-c", prints_more_than_a_pipe_holds]
+    launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        launch.start(run, "a test", engine_command=fake_engine("count 50 0.01"))
-        assert launch.wait(run, PATIENCE_S).state == "finished"
+        until(lambda: run.newest_attempt(), "an attempt")
+        launcher.send_signal(signal.SIGSTOP)
+        view = launch.wait(run, PATIENCE_S)
+        assert (view.state, view.exit_code) == ("finished", 0)
+        assert (run.path / "log.txt").stat().st_size > 300_000
     finally:
-        reader.kill()
-        reader.communicate()
+        launcher.kill()
+        launcher.communicate()
 
 
 def test_a_stranger_with_a_reused_pid_is_never_signalled(run: RunFolder) -> None:
