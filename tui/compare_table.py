@@ -13,7 +13,7 @@ from tui.comparison_settings import Difference
 from tui.grid import Grid
 from tui.theme import Palette, RunColour
 
-KEYS, KEYS_NARROW = 33, 20
+KEYS, KEYS_NARROW = 32, 20
 COLUMN = 29
 _VALUE_END, _REMARK, _DIFFERENCE_END, _FAR_REMARK = 11, 13, 19, 20
 _SETTING = 2
@@ -79,7 +79,9 @@ def draw(table: Table, width: int, height: int, palette: Palette, *, narrow: boo
     top, room = 1 + count + _gap(height), room_for_settings(table, height)
     start = min(table.scroll, max(len(table.settings.rows) - room, 0))
     beyond = _rows_beyond(start, len(table.settings.rows) - start - room)
-    pen.head(top, "Configuration", _keys_remark(table.settings, narrow=narrow), "settings", beyond)
+    pen.head(
+        top, "Config" if narrow else "Configuration", _keys_remark(table.settings, narrow=narrow), "settings", beyond
+    )
     for row, setting in enumerate(table.settings.rows[start : start + room], top + 1):
         pen.setting(row, setting)
     if not table.settings.rows and room:
@@ -135,7 +137,7 @@ class _Pen:
         letter = f"{colour.letter} " if colour.letter and not self.palette.rich_in_colour else ""
         name = shorten(found.title, max(room - 1 - len(letter), 1), glyphs.active().ellipsis)
         if place == self.table.selected:
-            style = style + self.palette.style("selection")
+            style = self.palette.selected(style)
         self.grid.write(row, column - 1, " ", style=Style())
         parts = [(f"{glyphs.active().legend} ", colour.solid), (letter + name, style), (" ", Style())]
         self.grid.write_parts(row, column, parts)

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from engine.text import shorten
-from tui import format, glyphs, line
+from tui import format, glyphs, line, pixels
 from tui.dialogs import TextLine
 from tui.grid import Grid
 from tui.line import Part
@@ -29,7 +29,6 @@ from tui.new_layout import (
     first_row,
     samples_fit,
 )
-from tui.pixels import picture
 from tui.plot.canvas import render
 from tui.theme import Palette
 
@@ -201,9 +200,8 @@ def _write_row(grid: Grid, row: int, area: Area, parts: Sequence[Part], palette:
     if not selected:
         grid.write_parts(row, area.left, parts)
         return
-    under = palette.style("selection")
-    grid.fill(row, area.left, area.width, " ", under)
-    grid.write_parts(row, area.left, [(text, style + under) for text, style in parts])
+    grid.fill(row, area.left, area.width, " ", palette.selected(Style()))
+    grid.write_parts(row, area.left, [(text, palette.selected(style)) for text, style in parts])
 
 
 def _draw_training(grid: Grid, area: Area, shown: Shown, size: SizeClass, palette: Palette) -> None:
@@ -230,16 +228,18 @@ def _draw_field(grid: Grid, place: Area, name: str, shown: Shown, size: SizeClas
     column = place.left + _label_width(size)
     room = place.right - column
     if focused and shown.editing is not None:
-        grid.fill(place.top, column, room, " ", palette.style("selection"))
+        grid.fill(place.top, column, room, " ", palette.selected(Style()))
         shown.editing.draw(grid, place.top, column, room, palette, focused=True)
         return
     wrong = shown.draft is not None and any(where == name for where, _ in shown.draft.problems)
     text = shorten(shown.texts.get(name, ""), room, glyphs.active().ellipsis)
     style = palette.style("bad" if wrong else "text", bold=focused)
     if focused:
-        grid.fill(place.top, column, room, " ", palette.style("selection"))
-        style = style + palette.style("selection")
+        grid.fill(place.top, column, room, " ", palette.selected(Style()))
+        style = palette.selected(style)
     end = grid.write(place.top, column, text, style)
+    if not text and size == "normal" and len(one.hint) <= room:
+        grid.write(place.top, column, one.hint, palette.style("dim"))
     runs = len(shown.draft.seeds) if shown.draft else 1
     if name == "seeds" and runs > 1 and size == "normal" and end + 2 + len(f"{runs} runs") <= place.right:
         grid.write(place.top, end + 2, f"{runs} runs", palette.style("dim"))
@@ -334,12 +334,9 @@ def draw_samples(grid: Grid, area: Area, shown: Shown, side: int, palette: Palet
     chosen = entries.choices[entries.cursor].name if entries.choices else ""
     keys = line.keys_line([("space", "draw"), ("i", "image")], palette, gap=2)
     _head(grid, area, "Augmented", [(f"{chosen}   ", palette.style("dim")), *keys], palette)
-    if shown.samples is None:
-        remark = shown.samples_remark or glyphs.active().ellipsis
-        grid.write_parts(area.top + 1, area.left, line.cut([(remark, palette.style("dim"))], area.width))
-        return
-    if not glyphs.active().utf8 or not palette.rich_in_colour:
-        remark = "pictures need 256 colours and UTF-8"
+    drawable = pixels.drawable(palette)
+    if shown.samples is None or not drawable:
+        remark = (shown.samples_remark or glyphs.active().ellipsis) if drawable else pixels.NEEDED
         grid.write_parts(area.top + 1, area.left, line.cut([(remark, palette.style("dim"))], area.width))
         return
     gap = 2 if side == LARGE_SIDE else 1
@@ -349,9 +346,9 @@ def draw_samples(grid: Grid, area: Area, shown: Shown, side: int, palette: Palet
     if side == LARGE_SIDE and area.width - fit * (side + gap) >= TINY_SIDE:
         column = area.left + fit * (side + gap)
         places += [(area.top + 1, column, TINY_SIDE), (area.top + 3 + TINY_SIDE // 2, column, TINY_SIDE)]
-    for (row, column, pixels), label, image in zip(places, labels, shown.samples.pictures, strict=False):
-        grid.write_parts(row, column, line.cut([(label, palette.style("dim"))], pixels))
-        rows = picture(image, shown.samples.side, shown.samples.side, palette, pixels)
+    for (row, column, across), label, image in zip(places, labels, shown.samples.pictures, strict=False):
+        grid.write_parts(row, column, line.cut([(label, palette.style("dim"))], across))
+        rows = pixels.picture(image, shown.samples.side, shown.samples.side, palette, across)
         for below, segments in enumerate(rows, start=row + 1):
             _write_segments(grid, below, column, segments)
 

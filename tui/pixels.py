@@ -11,6 +11,12 @@ from tui import glyphs
 from tui.theme import Palette
 
 UPPER_HALF = "▀"
+NEEDED = "pictures need 256 colours and UTF-8"
+
+
+def drawable(palette: Palette) -> bool:
+    """Whether this terminal can show pictures."""
+    return glyphs.active().utf8 and palette.rich_in_colour
 
 
 def picture(
@@ -29,7 +35,7 @@ def picture(
     rows = _rows(pixels, width, height)
     if scale_to and (width, height) != (scale_to, scale_to):
         rows = _scaled(rows, scale_to, scale_to)
-    if not glyphs.active().utf8 or palette.depth in ("16", "none"):
+    if not drawable(palette):
         return [[Segment(" " * len(rows[0]))] for _ in range((len(rows) + 1) // 2)] if rows else []
     return [_cells(rows[top], rows[top + 1] if top + 1 < len(rows) else None) for top in range(0, len(rows), 2)]
 

@@ -132,7 +132,7 @@ def status(view: QueueView, host: str, keys: Keys) -> Status:
     if able:
         return Status("starting", "starting", f"no runner lives; one is being started on {host}")
     if not view.waiting:
-        return Status("queued", "at rest", f"{_capacity(view)}; advances as soon as something waits")
+        return Status("queued", "at rest", f"{_capacity(view)}; starts what is added")
     if not free:
         return Status("queued", "at rest", f"all that waits is held; {keys.hold} releases")
     return Status("queued", "at rest", "what waits asks for a device that is not here")

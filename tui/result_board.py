@@ -48,7 +48,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All that is drawn. `page` counts from 0; `only` says that the mistakes are those of the cell at the cursor."""
+    """All that is drawn. `page` counts from 0; `only` says that the mistakes are those of the cell at the cursor,
+    `drawable` whether the terminal can show their pictures."""
 
     results: Results
     account: Account
@@ -60,6 +61,7 @@ class Board:
     pictures: Mapping[int, Picture] = field(default_factory=dict)
     heat: str = ""
     remark: str = ""
+    drawable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def shape(board: Board, width: int, height: int) -> Shape:
     three = ((width - 2 + ITEM_GAP) // 3 - ITEM_GAP - PICTURE_GAP) // 4 * 2
     if board.heat and LEAST_OF_THREE <= three < picture:
         picture = three
-    picture = picture if picture >= LEAST_PICTURE else 0
+    picture = picture if picture >= LEAST_PICTURE and board.drawable else 0
     pair = 2 * picture + PICTURE_GAP if board.heat else picture
     item = max(pair + ITEM_GAP, 22) if picture else width
     items = max((width - 2 + ITEM_GAP) // item, 1) if picture else max(height - mistakes - 1, 0)
@@ -249,13 +251,15 @@ def _draw_mistakes(grid: Grid, board: Board, parted: Shape, palette: Palette) ->
     title = f"{truth} taken for {answer}" if board.only else "Worst mistakes"
     pages = max(-(-len(board.mistakes) // parted.items), 1)
     dim, accent = palette.style("dim"), palette.style("accent", bold=True)
-    about = board.heat or board.remark
+    first = min(board.page, pages - 1) * parted.items
+    shown = board.mistakes[first : first + parted.items]
+    about = board.heat or board.remark or ("" if board.drawable else pixels.NEEDED)
+    if parted.picture and not about and any(one.index not in board.pictures for one in shown):
+        about = f"reading the pictures{glyphs.active().ellipsis}"
     facts: list[Part] = [(about, dim), ("   " if about else "", dim), ("j k", accent)]
     facts.append((f" page {min(board.page, pages - 1) + 1} of {pages}", dim))
     head = line.pane_head(title, width, palette, facts, focused=board.pane == "mistakes")
     grid.write_parts(top, 1, head)
-    first = min(board.page, pages - 1) * parted.items
-    shown = board.mistakes[first : first + parted.items]
     if not shown:
         grid.write(top + 1, 1, "none among the most confident ones", dim)
     for place, mistake in enumerate(shown):

@@ -263,12 +263,7 @@ def state_style(run: RunView, palette: Palette) -> Style:
 
 def select_row(grid: Grid, row: int, palette: Palette) -> None:
     """Give a row the background of the cursor; what has a background of its own keeps it."""
-    if palette.rich_in_colour:
-        under = Style(bgcolor=palette.colour("selection"))
-        grid.cells[row] = [(text, style if style.bgcolor else style + under) for text, style in grid.cells[row]]
-    else:
-        plain, bold = Style(reverse=True), Style(reverse=True, bold=True)
-        grid.cells[row] = [(text, bold if style.bold else plain) for text, style in grid.cells[row]]
+    grid.cells[row] = [(text, palette.selected(style)) for text, style in grid.cells[row]]
 
 
 def _draw_progress(grid: Grid, row: int, one: Placed, run: RunView, palette: Palette) -> None:

@@ -171,6 +171,12 @@ class Palette:
             return None
         return mix(self.roles["background"], colour, share)
 
+    def selected(self, style: Style) -> Style:
+        """The style of what is under the cursor; what has a background of its own keeps it."""
+        if self.rich_in_colour:
+            return style if style.bgcolor else style + Style(bgcolor=self.roles["selection"])
+        return Style(reverse=True, bold=style.bold)
+
     def faded(self, style: Style) -> Style:
         """The style of what lies under an overlay."""
         if not self.rich_in_colour:
@@ -192,8 +198,6 @@ def _hex(colour: Color) -> str:
 def _style(palette: Palette, role: str, bold: bool, on: str | None) -> Style:
     if palette.depth == "none":
         return Style(bold=bold or role in ("accent", "bad") or None, dim=role in ("rule", "grid") or None)
-    if role == "selection":
-        return Style(bgcolor=palette.roles["selection"]) if palette.rich_in_colour else Style(reverse=True)
     if role in ("background", "panel", "fill"):
         return Style(bgcolor=palette.roles[role])
     return Style(color=palette.roles[role], bgcolor=palette.roles[on] if on else None, bold=bold or None)

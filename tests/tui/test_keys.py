@@ -1,14 +1,17 @@
 """One table of keys, from which footer, help, palette and bindings come, and which a person may change."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.binding import BindingType
 from textual.widgets import Static
 
 from engine.errors import UserError
 from tui import keys
-from tui.keys import DEFAULT, SCREEN_SCOPES
+from tui.actions import ACTIONS, FOOTERS, SCREEN_SCOPES
+from tui.keys import DEFAULT
 
 SCREENS = sorted(SCREEN_SCOPES)
 # What stops, alters or removes a run: upper case, always.
@@ -31,12 +34,12 @@ def test_help_shows_every_action(screen: str) -> None:
 @pytest.mark.parametrize("screen", SCREENS)
 def test_footer_has_at_most_five_entries_and_its_end(screen: str) -> None:
     assert 1 <= len(DEFAULT.footer(screen)) <= 5
-    assert len(DEFAULT.footer(screen)) == len(keys.FOOTERS[screen])
+    assert len(DEFAULT.footer(screen)) == len(FOOTERS[screen])
     assert DEFAULT.footer_end(screen) == [("?", "help"), ("^p", "palette")]
 
 
 def test_what_changes_a_run_is_upper_case_and_nothing_else_there_is() -> None:
-    for action in keys.ACTIONS:
+    for action in ACTIONS:
         if action.name in CHANGES_A_RUN:
             assert all(key.isupper() for key in action.keys), action.name
 
@@ -112,7 +115,7 @@ def test_the_file_lies_where_the_desktop_standard_says() -> None:
 
 
 class Screenful(App[None]):
-    BINDINGS = DEFAULT.bindings("run")
+    BINDINGS: ClassVar[list[BindingType]] = list(DEFAULT.bindings("run"))
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, keymap: keys.Keymap) -> None:

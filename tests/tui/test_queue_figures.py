@@ -134,7 +134,7 @@ def test_a_rough_estimate_says_so() -> None:
         (queued(waits("a"), places=(Place(GPU0), Place(GPU1))), "advancing", "one run per GPU"),
         (queued(waits("a"), paused=True), "paused", "P lets it advance"),
         (queued(waits("a"), advancing=False), "starting", "no runner lives; one is being started on lab-gpu2"),
-        (queued(advancing=False), "at rest", "one run at a time; advances as soon as something waits"),
+        (queued(advancing=False), "at rest", "one run at a time; starts what is added"),
         (queued(waits("a", held=True), advancing=False), "at rest", "all that waits is held; H releases"),
     ],
 )

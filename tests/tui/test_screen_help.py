@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tui import keys, theme
-from tui.keys import ACTIONS, SCREEN_SCOPES, Keymap
+from tui.actions import ACTIONS, SCREEN_SCOPES
+from tui.keys import Keymap
 from tui.palette import entries, matching
 from tui.screens.help import columns_of, draw_help
 

@@ -152,10 +152,9 @@ async def test_the_right_side_follows_the_highlight(app: CifarApp, engine: FakeE
         await pilot.press("tab", "g")
         assert screen._form is not None
         first = screen._form.chosen["augmentation"]
-        assert (
-            engine.last("preview")["augmentation"]["ops"]
-            == screen._experiment.augmentation.model_dump(mode="json")["ops"]
-        )  # type: ignore[union-attr]
+        assert screen._experiment is not None
+        shown = screen._experiment.augmentation.model_dump(mode="json")["ops"]
+        assert engine.last("preview")["augmentation"]["ops"] == shown
         await pilot.press("G", "ctrl+u", "k")
         assert screen._form.chosen["augmentation"] != first
         assert screen._form.chosen["augmentation"].name in text(screen)

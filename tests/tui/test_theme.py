@@ -1,5 +1,6 @@
 """The stated figures of the colours hold for the colours in the code."""
 
+import math
 import subprocess
 import sys
 from itertools import combinations
@@ -48,7 +49,7 @@ def _cube_root(value: float) -> float:
 
 def distance(one: str, other: str, vision: tuple[tuple[float, ...], ...]) -> float:
     pairs = zip(lab(one, vision), lab(other, vision), strict=True)
-    return sum((a - b) ** 2 for a, b in pairs) ** 0.5
+    return math.sqrt(sum((a - b) ** 2 for a, b in pairs))
 
 
 @pytest.mark.parametrize("roles", [DARK, LIGHT], ids=["dark", "light"])
@@ -68,8 +69,8 @@ def test_runs_stand_out_from_the_background(roles: dict[str, str], runs: tuple[s
 def test_runs_stay_apart_for_every_eye(
     runs: tuple[str, ...], least: float, vision: tuple[tuple[float, ...], ...]
 ) -> None:
-    nearest = min(combinations(runs, 2), key=lambda pair: distance(*pair, vision))
-    assert distance(*nearest, vision) >= least, nearest
+    apart, *nearest = min((distance(one, other, vision), one, other) for one, other in combinations(runs, 2))
+    assert apart >= least, nearest
 
 
 def test_soft_form_is_between_colour_and_background() -> None:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 
 from engine import atomic
 from engine.runs import RunView
-from tui import chrome, format, line
+from tui import chrome, format, line, pixels
 from tui.chrome import PartsLine
 from tui.dialogs import Option
 from tui.engine_client import Answer
@@ -145,6 +145,7 @@ class ResultsScreen(RunActions):
             {index: picture for (of, index), picture in self._pictures.items() if of == which},
             self._heat,
             self._remark,
+            pixels.drawable(self.palette),
         )
 
     # Pictures, which the helper process has.
@@ -152,7 +153,7 @@ class ResultsScreen(RunActions):
     def _ask_pictures(self, board: Board, width: int, height: int) -> None:
         """Ask for what is on this page and not yet here: first the images, then what the network looked at."""
         parted = shape(board, width, height)
-        if not parted.picture or not self.palette.rich_in_colour or self._feed is None:
+        if not parted.picture or self._feed is None:
             return
         first = board.page * parted.items
         indices = [mistake.index for mistake in board.mistakes[first : first + parted.items]]
@@ -187,8 +188,8 @@ class ResultsScreen(RunActions):
         self._heat = f"Grad-CAM of {answer.value['layer']}, for the answer given"
         size = answer.value["size"]
         for image in answer.value["images"]:
-            heat, pixels = _decoded(image["overlay"], size), _decoded(image["pixels"], size)
-            self._keep(which, image["index"], size, pixels, heat, tuple(image["probabilities"]))
+            heat, plain = _decoded(image["overlay"], size), _decoded(image["pixels"], size)
+            self._keep(which, image["index"], size, plain, heat, tuple(image["probabilities"]))
         self._show()
 
     def _keep(
