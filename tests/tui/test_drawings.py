@@ -44,4 +44,6 @@ def test_an_image_and_its_heat_map_stand_side_by_side(capsys: pytest.CaptureFixt
     drawings.show_gradcam({"size": 4, "classes": ["cat\x1b[2J", "dog"], "images": [image]})
     shown = capsys.readouterr().out
     assert "image 7  cat  answered dog  80.00 %" in shown
+    likeliest = [line.split()[-2:] for line in shown.splitlines() if line.endswith(".00")]
+    assert likeliest == [["dog", "80.00"], ["cat", "20.00"]]
     assert "\x1b[2J" not in shown

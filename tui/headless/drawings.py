@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from tui.theme import Palette, palette, terminal_depth
 PLOT_ROWS = 13
 LEAST_COLUMNS, MOST_COLUMNS = 50, 110
 PICTURE = 32
+LIKELIEST = 5
 GAP = 2
 
 Series = Mapping[str, Any]
@@ -33,7 +35,7 @@ def show_pruning(answer: Series) -> None:
 
 
 def show_gradcam(answer: Series) -> None:
-    """Each image beside its heat map, with label, prediction and probability."""
+    """Each image beside its heat map, with label, prediction and the likeliest classes."""
     _print(lambda columns, colours: list(_heat_maps(answer, columns, colours)))
 
 
@@ -107,20 +109,35 @@ def _heat_maps(answer: Series, columns: int, colours: Palette) -> Iterable[Text]
         line.append(f"  answered {classes[predicted]}", colours.style(verdict))
         line.append(f"  {format.accuracy(100 * image['probabilities'][predicted])} %", colours.style("text"))
         yield line
-        yield from _side_by_side([image["pixels"], image["overlay"]], size, columns, colours)
+        pictures = [image["pixels"], image["overlay"]]
+        yield from _side_by_side(pictures, size, _likeliest(image["probabilities"], classes, colours), columns, colours)
         yield Text("")
 
 
-def _side_by_side(pictures: Sequence[str], size: int, columns: int, colours: Palette) -> Iterable[Text]:
+def _likeliest(probabilities: Sequence[float], classes: Sequence[str], colours: Palette) -> list[Text]:
+    """The likeliest classes with their probabilities in percent, a line each."""
+    found = sorted(zip(probabilities, classes, strict=True), reverse=True)[:LIKELIEST]
+    width = max(len(name) for _, name in found)
+    lines = []
+    for probability, name in found:
+        line = Text(f"{name:<{width}}  ", colours.style("dim"))
+        lines.append(line.append(f"{format.accuracy(100 * probability):>6}", colours.style("text")))
+    return lines
+
+
+def _side_by_side(
+    pictures: Sequence[str], size: int, beside: Sequence[Text], columns: int, colours: Palette
+) -> Iterable[Text]:
+    """The pictures with a text beside them, which is cut off where there is no room."""
     shown = min(PICTURE, (columns - GAP) // len(pictures))
     drawn = [pixels.picture(base64.b64decode(data), size, size, colours, shown) for data in pictures]
-    for rows in zip(*drawn, strict=True):
+    for rows, words in zip_longest(zip(*drawn, strict=True), beside, fillvalue=None):
         line = Text()
-        for row in rows:
+        for row in rows or ():
             for segment in row:
                 line.append(segment.text, segment.style)
             line.append(" " * GAP)
-        yield line
+        yield line.append_text(words) if words else line
 
 
 def _print(draw: Any) -> None:
