@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("--seeds=1", "--kills=5", "--cuts=2", "--fuzz=300", "--runs=60", "--storms=1", "--soak=10")
+SMALL = ("--seeds=1", "--kills=3", "--cuts=1", "--fuzz=200", "--runs=40", "--storms=1", "--soak=4")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "trials", ["checkpoints,presets,metrics,folders", "kills", "cuts,disks", "runs,plain", "screens,terminals,soak"]
+    "trials",
+    ["checkpoints,presets,metrics,folders,strangers", "kills", "cuts,disks", "runs,plain", "screens,terminals,soak"],
 )
 def test_everything_survives(trials: str) -> None:
     command = [sys.executable, "-m", "benchmarks.torture", "--unrecorded", *SMALL, "--only", trials]

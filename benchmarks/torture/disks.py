@@ -115,7 +115,7 @@ def full_disks(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome
     never = Outcome("disk full to the very end: verdict and state are told all the same")
     inodes = Outcome("no inodes left during a run: named, and the run goes on")
     limited = Outcome("file size limit (RLIMIT_FSIZE) below the checkpoints: named, and the run goes on")
-    tries = max(2, budget.kills // 10)
+    tries = max(1, budget.kills // 10)
     for number in range(tries):
         limited.note(_limited(folder / f"limited{number}"))
     if os.geteuid() != 0:

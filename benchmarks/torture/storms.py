@@ -141,9 +141,9 @@ def _freeze(folder: Path, run: RunFolder, stop: bool) -> str:
         """Bytes a second that the run writes, its terminal read meanwhile when one is given."""
         began, before = time.monotonic(), log.stat().st_size
         if terminal:
-            terminal.read(4.0)
+            terminal.read(2.0)
         else:
-            time.sleep(4.0)
+            time.sleep(2.0)
         return (log.stat().st_size - before) / (time.monotonic() - began)
 
     with Terminal(folder) as terminal:

@@ -306,7 +306,19 @@ class TestManifest:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"file": 3}, {"best": None}, {"size": -1}, {"size": "7"}, {"step": True}, {"sha256": 5}, {"epoch": "x"}],
+        [
+            {"file": 3},
+            {"best": None},
+            {"size": -1},
+            {"size": "7"},
+            {"step": True},
+            {"sha256": 5},
+            {"epoch": "x"},
+            {"file": "ck_x/../../../elsewhere.pt"},
+            {"file": "ck_/x"},
+            {"best": "../elsewhere.pt"},
+            {"best": ".hidden"},
+        ],
         ids=str,
     )
     def test_entries_of_other_types_vouch_for_nothing(self, folder: Path, wrong: dict[str, Any]) -> None:
@@ -500,3 +512,42 @@ class TestEngineErrors:
         said = capfd.readouterr()
         assert f"it is of experiment other, this run is {experiment.config_hash}" in said.out
         assert "none of the 1 checkpoints" in run.view().reason
+
+    @staticmethod
+    def stopped_at_two_checkpoints(tmp_path: Path) -> RunFolder:
+        """A run with a log of one record, a checkpoint at its end, and a later one that remembers a longer log."""
+        pytest.importorskip("torch")
+        from engine.checkpoint import Checkpointer
+
+        experiment = load("quickstart")
+        run = create(tmp_path / "runs", experiment.to_yaml(), {"state": "starting"}, {"name": "x"})
+        run.new_attempt()
+        log = MetricsWriter(run.path / "metrics.jsonl")
+        log.append({"kind": "step", "step": 1})
+        checkpointer = Checkpointer(run.path / "ckpt")
+        for step, offset in ((1, log.offset), (2, 9_999)):
+            checkpointer.save({"step": step, "epoch": 0.1, "config_hash": experiment.config_hash}, None, offset)
+        checkpointer.close()
+        log.close()
+        return run
+
+    def test_a_checkpoint_past_the_end_of_the_log_is_passed_over_for_the_one_before(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        run = self.stopped_at_two_checkpoints(tmp_path)
+        from engine import worker
+
+        start = worker._starting_point(run)
+        assert start is not None
+        assert start.state["step"] == 1
+        assert "checkpoint ck_00000002.pt is not used: metrics.jsonl has" in capfd.readouterr().out
+
+    def test_checkpoints_without_a_manifest_are_said_to_be_unverified(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        run = self.stopped_at_two_checkpoints(tmp_path)
+        from engine import worker
+
+        (run.path / "ckpt" / "manifest.json").write_text("{")
+        assert worker._starting_point(run) is not None
+        assert "manifest.json is missing or damaged: checkpoints are tried unverified" in capfd.readouterr().out

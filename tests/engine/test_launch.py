@@ -133,7 +133,8 @@ def test_hanging_up_on_supervisor_and_engine_changes_nothing(
     until(lambda: steps(run), "a first step")
     assert process.send(supervisor_of(run), signal.SIGHUP)
     assert process.send(engine_of(run), signal.SIGHUP)
-    assert launch.wait(run, PATIENCE_S).state == "finished"
+    view = launch.wait(run, PATIENCE_S)
+    assert (view.state, view.exit_code, view.reason) == ("finished", 0, "")
     assert steps(run) == list(range(60))
 
 
