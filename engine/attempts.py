@@ -24,6 +24,7 @@ class Attempt:
 
     @property
     def path(self) -> Path:
+        """``attempts/NNN`` in the run folder."""
         return self.folder / "attempts" / f"{self.number:03d}"
 
     def started(self) -> float:
@@ -34,12 +35,15 @@ class Attempt:
             return 0.0
 
     def engine(self) -> process.Identity | None:
+        """The process that trains, or None before it is started or where proc.json does not say."""
         return process.Identity.from_json(self._read("proc.json").get("engine"))
 
     def supervisor(self) -> process.Identity | None:
+        """The process that watches over the engine, or None where proc.json does not say."""
         return process.Identity.from_json(self._read("proc.json").get("supervisor"))
 
     def environment(self) -> dict[str, Any]:
+        """The command and the recorded part of the environment; {} where there is none."""
         return self._read("env.json")
 
     def exit(self) -> dict[str, Any] | None:
@@ -51,6 +55,7 @@ class Attempt:
         atomic.write_json(self.path / "proc.json", {**self._read("proc.json"), "engine": identity.to_json()})
 
     def write_environment(self, environment: dict[str, Any]) -> None:
+        """Record the command and what of the environment may be known."""
         atomic.write_json(self.path / "env.json", {"schema": SCHEMA, **environment})
 
     def write_exit(
@@ -101,6 +106,7 @@ def make_reserve(folder: Path) -> None:
 
 
 def free_reserve(folder: Path) -> None:
+    """Give back what `make_reserve` set aside, if it is still there."""
     (folder / ".reserve").unlink(missing_ok=True)
 
 

@@ -80,6 +80,7 @@ class MetricsWriter:
             self._drop_oldest()
 
     def close(self) -> None:
+        """Write and sync what can be, then let go of the file."""
         self.sync()
         os.close(self._fd)
 

@@ -49,6 +49,7 @@ class Identity:
         return None if ticks is None else cls(pid, ticks, _boot_id(), os.uname().nodename, _pid_namespace())
 
     def to_json(self) -> dict[str, int | str]:
+        """A record that `from_json` reads back."""
         return asdict(self)
 
     @classmethod

@@ -52,6 +52,7 @@ class Place:
 
     @property
     def free(self) -> bool:
+        """Whether another run may be started here."""
         return len(self.runs) < self.slot.capacity
 
 

@@ -93,6 +93,7 @@ class RunView:
 
     @property
     def live(self) -> bool:
+        """Whether it waits, starts, runs or is paused, as far as is known."""
         return self.state in LIVE
 
 

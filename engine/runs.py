@@ -132,6 +132,7 @@ class RunFolder:
         return self._read_tail("config.yaml", CONFIG_BYTES).decode("utf-8", "replace")
 
     def summary(self) -> dict[str, Any]:
+        """summary.json as it is stored, uncleaned; {} where there is none to read."""
         return atomic.read_json(self.path / "summary.json") or {}
 
     def user(self) -> dict[str, Any]:
@@ -156,6 +157,7 @@ class RunFolder:
         self.write_summary(state="queued", reason="", by=by, attempt=newest.number if newest else 0)
 
     def newest_attempt(self) -> Attempt | None:
+        """The attempt that decides the state; None before the first start."""
         return attempts.newest(self.path)
 
     def new_attempt(self) -> Attempt:

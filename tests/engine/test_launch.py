@@ -386,13 +386,15 @@ def test_nothing_secret_is_recorded_of_the_environment(
     assert '"OMP_NUM_THREADS": "1"' in written
 
 
-def test_folders_and_files_of_a_run_are_for_their_owner_alone(run: RunFolder, fake_engine: FakeEngine) -> None:
+def test_folders_and_files_of_a_run_are_for_their_owner_alone(run: RunFolder) -> None:
+    draw = "import os, sys; os.mkdir(sys.argv[1] + '/results/x'); open(sys.argv[1] + '/results/x/picture', 'w')"
     before = os.umask(0)
     try:
-        launch.start(run, "a test", engine_command=fake_engine("count 1 0"))
+        launch.start(run, "a test", engine_command=[sys.executable, "-c", draw])
     finally:
         os.umask(before)
     launch.wait(run, PATIENCE_S)
+    assert (run.path / "results" / "x" / "picture").exists()
     for path in run.path.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
