@@ -55,14 +55,6 @@ class DessiLbi(Optimizer):
                 if parameter.grad is not None:
                     self._step(name, parameter, group["lr"], group["weight_decay"])
 
-    def sparse_weights(self) -> dict[str, Tensor]:
-        """W where Gamma is not 0, and 0 elsewhere, by the weight's name."""
-        return {name: weight.detach() * (state["gamma"] != 0) for name, weight, state in self._coupled()}
-
-    def inclusion_path(self) -> dict[str, Tensor]:
-        """After how many steps each filter (out,) or linear weight (its shape) entered Gamma, int64; 0 for never."""
-        return {name: state["entered"].long() for name, _, state in self._coupled()}
-
     def _step(self, name: str, w: nn.Parameter, lr: float | Tensor, weight_decay: float) -> None:
         options = self.options
         state = self._state(name, w)
@@ -111,12 +103,6 @@ class DessiLbi(Optimizer):
             state["gamma"] = torch.zeros_like(w)
             state["entered"] = w.new_zeros(len(w)) if w.dim() == 4 else torch.zeros_like(w)
         return state
-
-    def _coupled(self) -> Iterable[tuple[str, nn.Parameter, dict[str, Tensor]]]:
-        for group in self.param_groups:
-            for name, parameter in _named(group):
-                if "gamma" in self.state[parameter]:
-                    yield name, parameter, self.state[parameter]
 
 
 def is_coupled(options: DessiLbiOptions, name: str, parameter: nn.Parameter) -> bool:
