@@ -10,19 +10,23 @@ BRIEFLY = {
     "scale": ["--quick"],
     "engine": ["--rounds", "3", "--steps", "2"],
 }
+APART = ("threads", "gpu", "champion")
 
 
 def main(arguments: list[str]) -> int:
     """Run them one after another; returns how many failed."""
     if arguments not in ([], ["--full"]):
-        print(f"usage: python -m benchmarks [--full]\nor one of them: {', '.join(BRIEFLY)}, gpu", file=sys.stderr)
+        print(
+            f"usage: python -m benchmarks [--full]\nor one of them: {', '.join(BRIEFLY)}, {', '.join(APART)}",
+            file=sys.stderr,
+        )
         return 2
     failed = 0
     for name, brief in BRIEFLY.items():
         print(f"\n{name}\n", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *([] if arguments else brief)]
         failed += subprocess.run(command, check=False).returncode != 0
-    print("\nbenchmarks.gpu needs a GPU: python -m benchmarks.gpu")
+    print("\nOn a GPU: python -m benchmarks.gpu, python -m benchmarks.champion")
     return failed
 
 

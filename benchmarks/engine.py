@@ -2,11 +2,18 @@
 
     python -m benchmarks.engine [--rounds 5] [--steps 3]
 
-Images per second of CPU time (worker processes included), since wall time on shared cores says little.
+Images per second of CPU time (worker processes included), since wall time on shared cores says little. Each way has a
+process of its own, since the engine sets switches of the C library that would serve the usual loop as well. Beside
+them, in the same turns: what the processor reaches in a bf16 matrix product, and in the network's convolutions alone,
+one after another with nothing between them; no step is faster than these.
 """
 
 import argparse
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,40 +27,80 @@ from engine.training import Training
 
 BATCH = 128
 NETWORKS = ("resnet18", "resnet_5m")
+WAYS = ("usual", "engine")
+
+Sizes = tuple[int, ...]
 
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--child", nargs=2, metavar=("NETWORK", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rate = bf16_matmul_rate()
+    if options.child:
+        name, way = options.child
+        answer(name, way, options.steps)
+        return
     figures, rows = {}, []
     for name in NETWORKS:
-        speeds = compare(name, options.rounds, options.steps)
-        ratios = [ours / usual for usual, ours in zip(speeds["usual"], speeds["engine"], strict=True)]
-        flops = 2 * 3 * macs(name)
-        share = report.Spread.of(speeds["engine"]).median * flops / rate
-        figures[name] = {**speeds, "ratio": ratios, "share_of_bf16_matmul": share}
-        cells = [report.Spread.of(speeds[way]).text() for way in ("usual", "engine")]
-        rows.append([name, *cells, report.Spread.of(ratios).text(".2f"), f"{100 * share:.0f} %"])
-    head = ["network, batch 128", "usual loop im/core-s", "engine im/core-s", "ratio", "of bf16 matmul rate"]
-    print(report.table(head, rows))
-    report.save("engine", {"bf16_matmul_gflops": rate / 1e9, "networks": figures})
+        found = figures[name] = compare(name, options.rounds, options.steps)
+        columns = ("usual", "engine", "ratio", "of_matmul", "of_convolutions", "convolutions_of_matmul")
+        forms = (",.0f", ",.0f", ".2f", ".0%", ".0%", ".0%")
+        rows.append(
+            [name, *(report.Spread.of(found[key]).text(form) for key, form in zip(columns, forms, strict=True))]
+        )
+    head = [f"network, batch {BATCH}", "usual loop im/core-s", "engine im/core-s", "ratio", "of the matmul rate"]
+    print(report.table([*head, "of its convolutions alone", "these of the matmul rate"], rows))
+    report.save("engine", {"networks": figures})
 
 
 def compare(name: str, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Images per CPU second of each way, a value a round, the ways in turns."""
+    """Images per CPU second of each way, the FLOP rates beside them and what follows, a value a round, all in turns."""
+    command = [sys.executable, "-m", "benchmarks.engine", "--steps", str(steps), "--child", name]
+    pipe = subprocess.PIPE
+    ways = {way: subprocess.Popen([*command, way], stdin=pipe, stdout=pipe, text=True) for way in WAYS}
+    alone = convolutions(name)
+    flops = training_flops(name)
+    device.apply(settled(experiment(name, steps)))
+    found: dict[str, list[float]] = {}
+    for turn in range(rounds + 1):
+        matmul, convolved = matmul_rate(), BATCH * flops / sum(seconds(layer) for layer in alone)
+        usual, engine = (ask(ways[way]) for way in WAYS)
+        figures = {
+            "matmul_gflops": matmul / 1e9,
+            "usual": usual,
+            "engine": engine,
+            "ratio": engine / usual,
+            "of_matmul": engine * flops / matmul,
+            "of_convolutions": engine * flops / convolved,
+            "convolutions_of_matmul": convolved / matmul,
+        }
+        if turn:  # the first warms up
+            for key, value in figures.items():
+                found.setdefault(key, []).append(value)
+    for child in ways.values():
+        child.communicate()
+    return found
+
+
+def ask(child: "subprocess.Popen[str]") -> float:
+    """One more round of a child."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("again\n")
+    child.stdin.flush()
+    return float(child.stdout.readline())
+
+
+def answer(name: str, way: str, steps: int) -> None:
+    """Be the child that trains one way: a speed for every line that comes in."""
     images, labels, *_ = shapes.draw(0, BATCH * steps, 32, 3)
-    usual, engine = usual_way(name, images, labels.tolist()), engine_way(name, images, labels, steps)
-    usual(), engine()
-    speeds: dict[str, list[float]] = {"usual": [], "engine": []}
-    for _ in range(rounds):
-        speeds["usual"].append(timed(usual, BATCH * steps))
-        speeds["engine"].append(timed(engine, BATCH * steps))
-    return speeds
+    once = usual_way(name, images, labels.tolist()) if way == "usual" else engine_way(name, images, labels, steps)
+    for _ in sys.stdin:
+        print(timed(once, BATCH * steps), flush=True)
 
 
 def timed(pass_over: Callable[[], None], images: int) -> float:
@@ -74,7 +121,8 @@ def usual_way(name: str, images: np.ndarray, labels: list[int]) -> Callable[[], 
 def engine_way(name: str, images: np.ndarray, labels: np.ndarray, steps: int) -> Callable[[], None]:
     """The engine's epochs over the same images, with whatever `auto` becomes here."""
     settings = experiment(name, steps)
-    runtime = device.settle(settings.train, settings.total_steps)
+    runtime = settled(settings)
+    device.apply(runtime)
     pixels, answers = torch.from_numpy(images), torch.from_numpy(labels)
     data = Dataset(pixels, answers, pixels[:0], answers[:0], pixels[:8], answers[:8], shapes.CLASSES)
     training = Training(settings, runtime, data)
@@ -88,6 +136,11 @@ def engine_way(name: str, images: np.ndarray, labels: np.ndarray, steps: int) ->
     return epoch
 
 
+def settled(settings: Experiment) -> device.Runtime:
+    """What its `auto` becomes here."""
+    return device.settle(settings.train, settings.total_steps)
+
+
 def experiment(name: str, steps: int) -> Experiment:
     """The recipe both ways share: crop, flip, normalise, SGD with momentum."""
     overrides = [
@@ -99,22 +152,75 @@ def experiment(name: str, steps: int) -> Experiment:
     return load("quickstart", [*overrides, ("optimizer", "sgd_plateau"), ("train.batch_size", str(BATCH))])
 
 
-def macs(name: str) -> int:
-    """Multiply-accumulates of one image forward."""
+def training_flops(name: str) -> int:
+    """Of one image: twice the multiply-accumulates forward, and twice that backward."""
     from engine.counting import counted
 
-    return counted(experiment(name, 1).architecture, 3, 32, 10, BATCH, "bf16").macs
+    return 2 * 3 * counted(experiment(name, 1).architecture, 3, 32, 10, BATCH, "bf16").macs
 
 
-def bf16_matmul_rate(size: int = 2048, rounds: int = 7) -> float:
+def matmul_rate(size: int = 2048, repeats: int = 3) -> float:
     """FLOP per CPU second of a bf16 matrix product, the best of several."""
     a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
     best = 0.0
-    for _ in range(rounds):
+    for _ in range(repeats):
         began = report.cpu_seconds()
         a @ b
         best = max(best, 2 * size**3 / (report.cpu_seconds() - began))
     return best
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution without its network, of which it has ``count``; ``inputs`` are (C, H, W)."""
+
+    inputs: Sizes
+    weights: Sizes
+    stride: Sizes
+    padding: Sizes
+    count: int
+
+
+def convolutions(name: str) -> list[Convolution]:
+    """Those of a network."""
+    architecture = experiment(name, 1).architecture
+    seen: Counter[tuple[Sizes, Sizes, Sizes, Sizes]] = Counter()
+
+    def note(layer: torch.nn.Module, inputs: tuple[torch.Tensor], _outputs: object) -> None:
+        assert isinstance(layer, torch.nn.Conv2d)
+        assert not isinstance(layer.padding, str)
+        seen[tuple(inputs[0].shape[1:]), tuple(layer.weight.shape), layer.stride, layer.padding] += 1
+
+    with torch.device("meta"):
+        network = architecture.resolve_builder()(architecture, 3, 32, 10)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(note)
+        network(torch.empty(2, 3, 32, 32))
+    return [Convolution(*shape, count) for shape, count in seen.items()]
+
+
+def seconds(layer: Convolution) -> float:
+    """CPU seconds of all of its kind in a step: forward and backward in bf16 and channels_last.
+
+    As in training the first layer, which sees the images, passes no gradient on.
+    """
+    inputs, weights = (
+        torch.randn(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        for shape in ((BATCH, *layer.inputs), layer.weights)
+    )
+    weights.requires_grad_()
+    inputs.requires_grad_(layer.inputs[0] > 3)
+    best = float("inf")
+    for _ in range(2):
+        began = report.cpu_seconds()
+        outputs = torch.nn.functional.conv2d(inputs, weights, None, layer.stride, layer.padding)
+        between = report.cpu_seconds()
+        upstream = torch.ones_like(outputs)
+        resumed = report.cpu_seconds()
+        torch.autograd.backward(outputs, upstream)
+        best = min(best, between - began + report.cpu_seconds() - resumed)
+    return layer.count * best
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The benchmarks' shared parts, and that each says what it needs."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import report
+from benchmarks import champion, engine, report
+from engine.experiment import load
 
 ROOT = Path(__file__).parents[1]
-EVERY = ("augment", "engine", "gpu", "logging_cost", "scale", "startup", "threads")
+EVERY = ("augment", "champion", "engine", "gpu", "logging_cost", "scale", "startup", "threads")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,3 +48,38 @@ def test_an_unknown_argument_lists_the_benchmarks() -> None:
     done = run("benchmarks", "nonsense")
     assert done.returncode == 2
     assert "augment" in done.stderr
+
+
+def test_the_convolutions_alone_are_those_of_the_network() -> None:
+    layers = engine.convolutions("resnet_5m")
+    macs = sum(
+        layer.count
+        * layer.weights[0]
+        * layer.weights[1]
+        * layer.weights[2]
+        * layer.weights[3]
+        * (layer.inputs[1] // layer.stride[0])
+        * (layer.inputs[2] // layer.stride[1])
+        for layer in layers
+    )
+    head = 256 * 128 + 128 * 10
+    assert 6 * (macs + head) == engine.training_flops("resnet_5m")
+
+
+def test_a_seed_that_is_written_down_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = {"none": 97.0, "flip": 97.2, "flip_translate": 97.4}
+    recipe = load("champion_5m").group_hash
+    seeds = [{"recipe": recipe, "seed": seed, "accuracy": accuracy, "active_s": 400.0} for seed in (0, 1)]
+    other = {"recipe": "another", "seed": 2, "accuracy": accuracy, "active_s": 1.0}
+    (tmp_path / "champion_5m.json").write_text(json.dumps({"seeds": [*seeds, other]}))
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(champion, "trained", lambda preset, seed, *_: asked.append(seed))
+    monkeypatch.setattr(sys, "argv", ["champion", "--seeds", "0", "1"])
+    asked: list[int] = []
+    assert champion.main() == 0
+    assert "97.40 ± 0.00" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["champion", "--seeds", "1", "2"])
+    assert champion.main() == 1
+    assert asked == [2]
