@@ -27,10 +27,14 @@ class Change:
 
 @dataclass
 class Tree:
-    """A plain YAML tree and, for every key in it, where it came from (``file:line`` or the override)."""
+    """A plain YAML tree and, for every key in it, where it came from (``file:line`` or the override).
+
+    ``unfilled`` says of each ingredient that could not be filled in, why.
+    """
 
     value: dict[str, Any]
     origins: dict[KeyPath, str] = field(default_factory=dict)
+    unfilled: dict[str, str] = field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> str:
         """Where the key at ``path`` came from, or its nearest ancestor that is known."""
@@ -42,7 +46,7 @@ class Tree:
 def compose(document: strict_yaml.Document, source: str, overrides: Sequence[Override] = ()) -> Tree:
     """Fill in the ingredients a preset names and apply ``--set`` overrides, in that order of precedence.
 
-    Raises UserError with one line a problem when a named ingredient does not exist or an override cannot be applied.
+    Raises UserError when an override cannot be applied.
     """
     changes = [Change(key, _parse_override(key, text), f"--set {key}") for key, text in overrides]
     return completed(read_tree(document, source), changes)
@@ -60,14 +64,13 @@ def completed(written: Tree, changes: Sequence[Change] = ()) -> Tree:
     tree = Tree(written.value, dict(written.origins))
     for change in changes:
         _override(tree, change)
-    problems = []
     for kind in presets.INGREDIENTS:
         try:
             _fill_in(tree, kind)
         except UserError as error:
-            problems.append(f"{tree.origin((kind,))}: {kind}: {error}")
-    if problems:
-        raise UserError("\n".join(problems))
+            origin = tree.origin((kind,))
+            where = origin if origin.startswith("--set ") else f"{origin}: {kind}"
+            tree.unfilled[kind] = f"{where}: {error}"
     return tree
 
 

@@ -34,10 +34,12 @@ _TYPES = {
 
 
 def sentences(error: ValidationError, tree: Tree, model: type[BaseModel]) -> list[str]:
-    """One line for every problem, in the order of the file."""
-    lines = []
+    """One line for every problem: ingredients that could not be filled in, then the others in the file's order."""
+    lines = [*tree.unfilled.values()]
     for detail in error.errors(include_url=False):
         path = _plain_path(detail["loc"], tree.value)
+        if path and path[0] in tree.unfilled:
+            continue
         if detail["type"] == "union_tag_invalid":
             path = (*path, detail["ctx"]["discriminator"].strip("'"))
         lines.append(_sentence(detail, path, tree, model))

@@ -166,6 +166,16 @@ def test_all_problems_of_a_file_are_reported_at_once() -> None:
     assert all(line.startswith("mine.yaml:") for line in lines)
 
 
+def test_an_ingredient_that_does_not_exist_hides_no_other_problem() -> None:
+    text = changed(changed(PRESET, "{ops: []}", "resnet_flip"), "lr: 0.1", "lr: -1")
+    with pytest.raises(UserError) as caught:
+        loads(text, "mine.yaml", [("architecture", "nope")])
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith('--set architecture: no architecture preset is called "nope"')
+    assert second.startswith('mine.yaml:2: augmentation: no augmentation preset is called "resnet_flip"')
+    assert third == "mine.yaml:5: optimizer.lr: found -1; allowed is more than 0"
+
+
 def test_a_mistake_in_an_override_names_the_override() -> None:
     with pytest.raises(UserError, match=r"--set optimizer.lr: found -1; allowed is more than 0"):
         load("best_5m", [("optimizer.lr", "-1")])
