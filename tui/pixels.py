@@ -8,7 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui import glyphs
-from tui.theme import Palette
+from tui.theme import Palette, nearest_256
 
 UPPER_HALF = "▀"
 NEEDED = "pictures need 256 colours and UTF-8"
@@ -37,6 +37,8 @@ def picture(
         rows = _scaled(rows, scale_to, scale_to)
     if not drawable(palette):
         return [[Segment(" " * len(rows[0]))] for _ in range((len(rows) + 1) // 2)] if rows else []
+    if palette.depth == "256":
+        rows = [[nearest_256(*pixel) for pixel in row] for row in rows]
     return [_cells(rows[top], rows[top + 1] if top + 1 < len(rows) else None) for top in range(0, len(rows), 2)]
 
 

@@ -108,6 +108,25 @@ def mix(colour: str, towards: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
+_CUBE = (0, 95, 135, 175, 215, 255)
+
+
+def nearest_256(red: int, green: int, blue: int) -> tuple[int, int, int]:
+    """The closest of xterm's cube and greys. Left to themselves terminals' libraries keep the hue and lose the
+    lightness: a faint brown becomes plain red."""
+    wanted = red, green, blue
+    cube = tuple(min(_CUBE, key=lambda level: abs(level - channel)) for channel in wanted)
+    grey = (min(max(8 + 10 * round((sum(wanted) / 3 - 8) / 10), 8), 238),) * 3
+    apart = [sum((one - other) ** 2 for one, other in zip(found, wanted, strict=True)) for found in (cube, grey)]
+    return (cube[0], cube[1], cube[2]) if apart[0] < apart[1] else grey
+
+
+@cache
+def at_depth(colour: str, depth: Depth) -> str:
+    """`#rrggbb` as it is shown at a colour depth."""
+    return "#{:02x}{:02x}{:02x}".format(*nearest_256(*rgb(colour))) if depth == "256" else colour
+
+
 def ramp(share: float, stops: tuple[str, ...] = GRAD_CAM_RAMP) -> str:
     """The colour at `share` (0 to 1, clamped) of the way along `stops`."""
     position = min(max(share, 0.0), 1.0) * (len(stops) - 1)
@@ -169,7 +188,7 @@ class Palette:
         """`share` of `colour` over the background; None where there are no tints."""
         if not self.rich_in_colour or not colour.startswith("#"):
             return None
-        return mix(self.roles["background"], colour, share)
+        return at_depth(mix(self.roles["background"], colour, share), self.depth)
 
     def selected(self, style: Style) -> Style:
         """The style of what is under the cursor; what has a background of its own keeps it."""
@@ -211,8 +230,8 @@ def _run_colour(palette: Palette, index: int | None) -> RunColour:
     colour = palette.roles["dim"] if index is None else palette.runs[index]
     if palette.depth == "16":
         return RunColour(colour, Style(color=colour), Style(color=colour), None, letter, dash)
-    soft = mix(colour, palette.roles["background"], SOFT_TOWARDS_BACKGROUND[palette.shade])
-    band = mix(palette.roles["background"], colour, BAND_STRENGTH)
+    soft = at_depth(mix(colour, palette.roles["background"], SOFT_TOWARDS_BACKGROUND[palette.shade]), palette.depth)
+    band = at_depth(mix(palette.roles["background"], colour, BAND_STRENGTH), palette.depth)
     return RunColour(colour, Style(color=colour), Style(color=soft), band, letter, dash)
 
 
@@ -221,7 +240,9 @@ def palette(shade: Shade = "dark", depth: Depth = "truecolor") -> Palette:
     """The palette of a shade at a colour depth. Sixteen colours are the terminal's own, whatever its shade."""
     if depth in ("16", "none"):
         return Palette(shade, depth, ANSI, RUNS_ANSI)
-    return Palette(shade, depth, DARK, RUNS_DARK) if shade == "dark" else Palette(shade, depth, LIGHT, RUNS_LIGHT)
+    roles, runs = (DARK, RUNS_DARK) if shade == "dark" else (LIGHT, RUNS_LIGHT)
+    shown = {role: at_depth(colour, depth) for role, colour in roles.items()}
+    return Palette(shade, depth, MappingProxyType(shown), tuple(at_depth(colour, depth) for colour in runs))
 
 
 def terminal_depth(environ: Mapping[str, str]) -> Depth:

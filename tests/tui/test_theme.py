@@ -3,9 +3,10 @@
 import math
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
+from rich.color import Color, ColorSystem
 
 from tui import theme
 from tui.theme import DARK, LIGHT, RUNS_DARK, RUNS_LIGHT, RunColours, palette
@@ -71,6 +72,17 @@ def test_runs_stay_apart_for_every_eye(
 ) -> None:
     apart, *nearest = min((distance(one, other, vision), one, other) for one, other in combinations(runs, 2))
     assert apart >= least, nearest
+
+
+@pytest.mark.parametrize("colour", [(59, 31, 26), (34, 42, 54), (250, 3, 120), (255, 255, 255), (0, 0, 0)])
+def test_colours_of_256_are_the_nearest_and_reach_the_terminal_as_they_are(colour: tuple[int, int, int]) -> None:
+    greys = [(8 + 10 * step,) * 3 for step in range(24)]
+    levels = (0, 95, 135, 175, 215, 255)
+    every = [*product(levels, repeat=3), *greys]
+    found = theme.nearest_256(*colour)
+    assert math.dist(found, colour) == min(math.dist(one, colour) for one in every)
+    shown = Color.from_rgb(*found).downgrade(ColorSystem.EIGHT_BIT)
+    assert tuple(shown.get_truecolor()) == found
 
 
 def test_soft_form_is_between_colour_and_background() -> None:
