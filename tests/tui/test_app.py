@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tui.screens.empty import EmptyScreen
 from tui.screens.runs import RunsScreen
 from tui.settings import Settings
 from tui.terminal import AsciiFilter
+from watching import on_screen, until
 
 WORDS = Words("~/cifar/runs", "n", "⏎", "o")
 
@@ -42,15 +43,11 @@ def _still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "ensure_runner", lambda root: False)
 
 
-def text_of(pilot: Pilot[Any]) -> str:
-    return "\n".join(strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
-
-
 async def test_no_runs_lead_to_a_first_one(tmp_path: Path) -> None:
     async with CifarApp(tmp_path / "runs").run_test(size=(120, 36)) as pilot:
         await pilot.pause()
         assert isinstance(pilot.app.screen, EmptyScreen)
-        text = text_of(pilot)
+        text = on_screen(pilot)
         assert "No runs yet" in text
         assert "choose a run" in text
         assert "n new run" in text
@@ -69,7 +66,7 @@ async def test_below_the_least_size_one_line_is_left(sample_runs: Path, size: tu
     async with CifarApp(sample_runs).run_test(size=size) as pilot:
         await pilot.pause()
         assert pilot.app.screen.has_class("-too-small")
-        shown = text_of(pilot).split()
+        shown = on_screen(pilot).split()
         assert shown[:1] == ["cifar-tui"] or size[0] < 20
         await pilot.press("j", "D", "n")
         assert isinstance(pilot.app.screen, RunsScreen)
@@ -83,17 +80,17 @@ async def test_any_size_is_survived(sample_runs: Path) -> None:
         for size in ((500, 200), (60, 15), (200, 50), (99, 29), (1, 1), (160, 40), (80, 24)):
             await pilot.resize_terminal(*size)
             await pilot.pause()
-        assert "best_5m-s3" in text_of(pilot)
+        assert "best_5m-s3" in on_screen(pilot)
 
 
 async def test_ctrl_c_says_how_to_quit(sample_runs: Path) -> None:
     async with CifarApp(sample_runs).run_test() as pilot:
         await pilot.press("ctrl+c")
         await pilot.pause()
-        assert "q quits; runs go on" in text_of(pilot)
+        assert "q quits; runs go on" in on_screen(pilot)
         await pilot.press("j")
         await pilot.pause()
-        assert "q quits; runs go on" not in text_of(pilot)
+        assert "q quits; runs go on" not in on_screen(pilot)
         await pilot.press("q")
     assert pilot.app.return_code == 0
 
@@ -113,10 +110,10 @@ async def test_a_mistake_in_an_action_is_said(sample_runs: Path, monkeypatch: py
 async def test_every_colour_depth_shows_states_by_glyph(sample_runs: Path, depth: theme.Depth) -> None:
     async with CifarApp(sample_runs, depth=depth).run_test(size=(120, 36)) as pilot:
         await pilot.pause(0.3)
-        assert "●" in text_of(pilot)
+        assert "●" in on_screen(pilot)
         await pilot.press("?")
         await pilot.pause()
-        assert "Keys: Runs" in text_of(pilot)
+        assert "Keys: Runs" in on_screen(pilot)
 
 
 @pytest.mark.parametrize("depth", ["16", "none"])
@@ -148,7 +145,7 @@ async def test_ascii_shows_nothing_else(sample_runs: Path) -> None:
         async with CifarApp(sample_runs).run_test(size=(120, 36)) as pilot:
             await pilot.pause(0.3)
             assert any(isinstance(one, AsciiFilter) for one in pilot.app.get_line_filters())
-            assert text_of(pilot).isascii()
+            assert on_screen(pilot).isascii()
     finally:
         glyphs.choose(utf8=before.utf8)
 
@@ -248,8 +245,8 @@ def test_picture_of_the_first_run(
     app = CifarApp(tmp_path / "runs", remembered=_shaded(shade))
 
     async def read(pilot: Pilot[Any]) -> None:
-        await _until(pilot, lambda: "70,618" in text_of(pilot))
-        await _until(pilot, lambda: app.services.machine.device is not None)
+        await until(pilot, lambda: "70,618" in on_screen(pilot))
+        await until(pilot, lambda: app.services.machine.device is not None)
 
     assert snap_compare(app, terminal_size=size, run_before=read)
 
@@ -266,9 +263,9 @@ def test_picture_of_help(
     app = CifarApp(tmp_path / "runs", remembered=_shaded(shade))
 
     async def open_help(pilot: Pilot[Any]) -> None:
-        await _until(pilot, lambda: app.services.machine.device is not None and "choose a run" in text_of(pilot))
+        await until(pilot, lambda: app.services.machine.device is not None and "choose a run" in on_screen(pilot))
         await pilot.press("?")
-        await _until(pilot, lambda: "Keys:" in text_of(pilot))
+        await until(pilot, lambda: "Keys:" in on_screen(pilot))
 
     assert snap_compare(app, terminal_size=size, run_before=open_help)
 
@@ -277,10 +274,3 @@ def _shaded(shade: str) -> Settings:
     remembered = Settings(None)
     remembered.put(theme=shade)
     return remembered
-
-
-async def _until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, text_of(pilot)
-        await pilot.pause(0.02)

@@ -21,6 +21,7 @@ from tui.dialogs import Reader
 from tui.plot.widget import PlotView
 from tui.screens.compare import MOST_RUNS, CompareScreen
 from tui.screens.compare_panes import TableView
+from watching import on_screen, seen, shaded
 
 AddRun = Callable[..., RunFolder]
 SIZES = [(80, 24), (120, 36), (200, 50)]
@@ -52,11 +53,7 @@ def compared(add_run: AddRun) -> list[str]:
 
 
 def app_of(root: Path, shade: str = "dark") -> CifarApp:
-    app = CifarApp(root / "runs")
-    if shade == "light":
-        app.palette = theme.palette("light")
-        app.theme = theme.theme_name(app.palette)
-    return app
+    return shaded(CifarApp(root / "runs"), shade)
 
 
 async def opened(pilot: Pilot[Any], run_ids: list[str], text: str = "Configuration") -> CompareScreen:
@@ -65,22 +62,6 @@ async def opened(pilot: Pilot[Any], run_ids: list[str], text: str = "Configurati
     screen = pilot.app.screen
     assert isinstance(screen, CompareScreen)
     return screen
-
-
-async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
-    """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + 30
-    while True:
-        await pilot.pause(0.02)
-        shown = on_screen(pilot)
-        if text in shown and not (gone and gone in shown):
-            return shown
-        assert time.monotonic() < deadline, f"{text!r} never appeared in:\n{shown}"
-
-
-def on_screen(pilot: Pilot[Any]) -> str:
-    strips = pilot.app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
 def row(shown: str, label: str) -> str:

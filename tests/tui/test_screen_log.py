@@ -1,6 +1,5 @@
 """The log in full: followed, wrapped, searched, cleaned."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.runs import RunFolder
-from tui import line, log_lines, theme
+from tui import line, log_lines
 from tui.app import CifarApp
 from tui.log_reader import KEPT_LINES, LogReader
 from tui.theme import palette
+from watching import seen, shaded
 
 AddRun = Callable[..., RunFolder]
 DARK = palette()
@@ -99,24 +99,8 @@ def run(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     return made
 
 
-async def seen(pilot: Pilot[Any], wanted: str, gone: str = "") -> str:
-    """What is on the screen once `wanted` is and `gone` is not."""
-    deadline = time.monotonic() + 30
-    while True:
-        await pilot.pause(0.02)
-        strips = pilot.app.screen._compositor.render_strips()
-        shown = "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-        if wanted in shown and not (gone and gone in shown):
-            return shown
-        assert time.monotonic() < deadline, f"{wanted!r} never appeared in:\n{shown}"
-
-
 def app_of(run: RunFolder, shade: str = "dark") -> CifarApp:
-    app = CifarApp(run.path.parent)
-    if shade == "light":
-        app.palette = theme.palette("light")
-        app.theme = theme.theme_name(app.palette)
-    return app
+    return shaded(CifarApp(run.path.parent), shade)
 
 
 async def test_it_follows_the_log_until_one_goes_back(run: RunFolder) -> None:

@@ -1,7 +1,6 @@
 """The Queue screen over real folders: what runs, waits and is done, and what each key does to the queue."""
 
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tui import theme
 from tui.app import CifarApp
 from tui.dialogs import Question
 from tui.screens.queue import QueueScreen
+from watching import seen, shaded, until
 
 AddRun = Callable[..., RunFolder]
 SIZES = [(80, 24), (120, 36), (200, 50)]
@@ -83,11 +83,7 @@ def root(tmp_path: Path, add_run: AddRun) -> Path:
 
 
 def app_of(root: Path, shade: str = "dark") -> CifarApp:
-    app = CifarApp(root)
-    if shade == "light":
-        app.palette = theme.palette("light")
-        app.theme = theme.theme_name(app.palette)
-    return app
+    return shaded(CifarApp(root), shade)
 
 
 async def opened(pilot: Pilot[Any], text: str = "Slots") -> QueueScreen:
@@ -96,25 +92,6 @@ async def opened(pilot: Pilot[Any], text: str = "Slots") -> QueueScreen:
     screen = pilot.app.screen
     assert isinstance(screen, QueueScreen)
     return screen
-
-
-async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
-    """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + 30
-    while True:
-        await pilot.pause(0.02)
-        strips = pilot.app.screen._compositor.render_strips()
-        shown = "\n".join("".join(segment.text for segment in strip) for strip in strips)
-        if text in shown and not (gone and gone in shown):
-            return shown
-        assert time.monotonic() < deadline, f"{text!r} never appeared in:\n{shown}"
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await pilot.pause(0.02)
 
 
 def order(root: Path) -> list[str]:

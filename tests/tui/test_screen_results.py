@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from textual.pilot import Pilot
 
 from engine.runs import RunFolder
-from tui import theme
 from tui.app import CifarApp
 from tui.engine_client import Answer
 from tui.result_board import PANES, Board, Picture, draw
@@ -30,6 +28,7 @@ from tui.result_figures import (
 )
 from tui.services import Services
 from tui.theme import palette
+from watching import seen, shaded
 
 AddRun = Callable[..., RunFolder]
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -216,22 +215,7 @@ def run(add_run: AddRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 def app_of(run: RunFolder, engine: FakeEngine, shade: str = "dark") -> CifarApp:
     app = CifarApp(run.path.parent)
     app.services.engine = engine  # type: ignore[assignment]
-    if shade == "light":
-        app.palette = theme.palette("light")
-        app.theme = theme.theme_name(app.palette)
-    return app
-
-
-async def seen(pilot: Pilot[Any], wanted: str, gone: str = "") -> str:
-    """What is on the screen once `wanted` is and `gone` is not."""
-    deadline = time.monotonic() + 30
-    while True:
-        await pilot.pause(0.02)
-        strips = pilot.app.screen._compositor.render_strips()
-        shown = "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-        if wanted in shown and not (gone and gone in shown):
-            return shown
-        assert time.monotonic() < deadline, f"{wanted!r} never appeared in:\n{shown}"
+    return shaded(app, shade)
 
 
 async def opened(pilot: Pilot[Any], run: RunFolder) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from textual.pilot import Pilot
 from engine import launch, system
 from engine.metrics_log import MetricsWriter
 from engine.runs import RunFolder, SummaryWriter
-from tui import theme
 from tui.app import CifarApp
 from tui.dialogs import Question, Reader
 from tui.screens.layers import LayersOverlay
 from tui.screens.log import LogScreen
 from tui.screens.run import RunScreen
 from tui.services import Services
+from watching import on_screen, seen, shaded, until
 
-PATIENCE_S = 30.0
 AddRun = Callable[..., RunFolder]
 MODEL = {
     "activation_bytes": 338 * 2**20,
@@ -78,11 +76,7 @@ def furnished(run: RunFolder) -> RunFolder:
 
 
 def app_of(run: RunFolder, shade: str = "dark") -> CifarApp:
-    app = CifarApp(run.path.parent)
-    if shade == "light":
-        app.palette = theme.palette("light")
-        app.theme = theme.theme_name(app.palette)
-    return app
+    return shaded(CifarApp(run.path.parent), shade)
 
 
 async def opened(pilot: Pilot[Any], run: RunFolder, text: str = "Model") -> RunScreen:
@@ -91,29 +85,10 @@ async def opened(pilot: Pilot[Any], run: RunFolder, text: str = "Model") -> RunS
     await seen(pilot, text)
     screen = pilot.app.screen
     assert isinstance(screen, RunScreen)
-    deadline = time.monotonic() + PATIENCE_S
-    while not screen.feed.loaded:
-        assert time.monotonic() < deadline, "the run was never read"
-        await pilot.pause(0.02)
+    await until(pilot, lambda: screen.feed.loaded, "the run is read")
     screen._tick_now()
     await pilot.pause()
     return screen
-
-
-async def seen(pilot: Pilot[Any], text: str, gone: str = "") -> str:
-    """What is on the screen once `text` is and `gone` is not."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        await pilot.pause(0.02)
-        shown = on_screen(pilot)
-        if text in shown and not (gone and gone in shown):
-            return shown
-        assert time.monotonic() < deadline, f"{text!r} never appeared in:\n{shown}"
-
-
-def on_screen(pilot: Pilot[Any]) -> str:
-    strips = pilot.app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
 async def test_a_live_run_at_120x36(live: RunFolder) -> None:
@@ -300,10 +275,7 @@ async def test_delete_goes_back_and_undo_brings_it_back(over: RunFolder) -> None
     async with app_of(over).run_test(size=(120, 36)) as pilot:
         await opened(pilot, over)
         await pilot.press("D", "enter")
-        deadline = time.monotonic() + PATIENCE_S
-        while isinstance(pilot.app.screen, RunScreen) or over.path.exists():
-            assert time.monotonic() < deadline
-            await pilot.pause(0.02)
+        await until(pilot, lambda: not isinstance(pilot.app.screen, RunScreen) and not over.path.exists())
 
 
 async def test_the_end_is_said_before_ones_eyes(live: RunFolder) -> None:

@@ -1,6 +1,5 @@
 """The table of runs in a pilot: what is shown, moved, filtered, marked, done to runs and taken back."""
 
-import asyncio
 import json
 import socket
 import time
@@ -22,9 +21,9 @@ from tui.palette import PaletteOverlay
 from tui.screens.help import HelpOverlay
 from tui.screens.runs import RunsScreen
 from tui.settings import Settings
+from watching import on_screen, until
 
 NOW = time.mktime((2026, 11, 21, 12, 0, 0, 0, 0, 0))
-PATIENCE_S = 30.0
 AddRun = Callable[..., RunFolder]
 
 
@@ -45,15 +44,6 @@ def _still_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str) -> None:
-    """Wait with more patience than any machine needs."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        await pilot.pause()
-        await asyncio.sleep(0.02)
-
-
 async def answer(pilot: Pilot[Any], path: Path | str) -> None:
     """Paste a path over what a field holds, and confirm: a long one takes seconds to type."""
     await pilot.press("ctrl+u")
@@ -66,11 +56,6 @@ def screen_of(pilot: Pilot[Any]) -> RunsScreen:
     screen = pilot.app.screen_stack[0]
     assert isinstance(screen, RunsScreen)
     return screen
-
-
-def text_of(pilot: Pilot[Any]) -> str:
-    """What is on the terminal."""
-    return "\n".join(strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
 
 
 def said(pilot: Pilot[Any]) -> str:
@@ -92,7 +77,7 @@ async def test_live_runs_come_first_then_a_rule_then_the_newest(sample_runs: Pat
         assert screen.rows.rule == 4
         ended = [run.ended or 0 for run in screen.rows.runs[4:]]
         assert ended == sorted(ended, reverse=True)
-        lines = text_of(pilot).splitlines()
+        lines = on_screen(pilot).splitlines()
         assert "best_5m-s3" in lines[3]
         assert "in 33 s" in lines[3]
         assert set(lines[7].strip()) == {"─"}
@@ -102,7 +87,7 @@ async def test_every_state_is_told_by_its_glyph_and_its_reason(sample_runs: Path
     async with StillApp(sample_runs).run_test(size=(120, 50)) as pilot:
         await listed(pilot)
         await pilot.press("v")
-        text = text_of(pilot)
+        text = on_screen(pilot)
         for line in ("● ", "‖ ", "○ ", "✗ ", "∞ ", "■ ", "† "):
             assert line in text
         assert "out of mem" in text
@@ -133,7 +118,7 @@ async def test_the_filter_narrows_as_one_types_and_the_last_good_one_stays(sampl
         await pilot.press("/", *"tag:paper")
         await until(pilot, lambda: {run.tags for run in screen.rows.runs} == {("paper",)}, "the tag is filtered")
         count = len(screen.rows.runs)
-        assert f"{count} of 21 runs" in text_of(pilot)
+        assert f"{count} of 21 runs" in on_screen(pilot)
         await pilot.press(*' "')
         await until(pilot, lambda: 'expected another "' in said(pilot), "what is wrong is said")
         assert len(screen.rows.runs) == count
@@ -147,7 +132,7 @@ async def test_a_filter_that_finds_nothing_says_so(sample_runs: Path) -> None:
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         await listed(pilot)
         await pilot.press("/", *"lr>0.5")
-        await until(pilot, lambda: 'No run matches "lr>0.5". 21 runs hidden.' in text_of(pilot), "it is said")
+        await until(pilot, lambda: 'No run matches "lr>0.5". 21 runs hidden.' in on_screen(pilot), "it is said")
 
 
 async def test_a_paste_into_the_filter_is_cut(sample_runs: Path) -> None:
@@ -198,7 +183,7 @@ async def test_marks_give_colours_and_count_in_the_footer(sample_runs: Path) -> 
         services = screen.app.services
         assert len(services.marked) == 2
         assert all(services.colour_indices.get(run_id) is not None for run_id in services.marked)
-        await until(pilot, lambda: "compare 2" in text_of(pilot), "the footer counts")
+        await until(pilot, lambda: "compare 2" in on_screen(pilot), "the footer counts")
         await pilot.press("*")
         assert len(services.marked) == 21
         await pilot.press("*")
@@ -266,7 +251,7 @@ async def test_archived_runs_are_shown_and_brought_back(sample_runs: Path) -> No
         await pilot.press("a")
         await until(pilot, lambda: [run.archived for run in screen.rows.runs] == [True], "it is shown")
         assert "archived runs are shown too; A brings one back" in said(pilot)
-        assert "1 of 21 runs with archived" in text_of(pilot)
+        assert "1 of 21 runs with archived" in on_screen(pilot)
         await pilot.press("A")
         await until(pilot, lambda: [run.archived for run in screen.rows.runs] == [False], "it is back")
         await pilot.press("a")
@@ -371,7 +356,7 @@ async def test_yaml_is_read_in_an_overlay(sample_runs: Path) -> None:
         await pilot.press("y")
         assert isinstance(pilot.app.screen, Reader)
         await pilot.pause()
-        assert "weight_decay: 0.0005" in text_of(pilot)
+        assert "weight_decay: 0.0005" in on_screen(pilot)
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, RunsScreen)
 
@@ -384,7 +369,7 @@ async def test_the_preview_follows_the_cursor_at_rest(sample_runs: Path) -> None
         await until(
             pilot, lambda: screen.feed is not None and screen.feed.view.name == "wrn28_10_cutout-s1", "the second"
         )
-        await until(pilot, lambda: "● wrn28_10_cutout-s1 ─" in text_of(pilot), "and drawn")
+        await until(pilot, lambda: "● wrn28_10_cutout-s1 ─" in on_screen(pilot), "and drawn")
         await pilot.press("v")
         await until(pilot, lambda: screen.feed is None, "no preview, no reading")
 
@@ -398,9 +383,9 @@ async def test_another_folder_is_opened(sample_runs: Path, tmp_path: Path) -> No
         for wrong in ("~/nowhere", "~nobody-here", "a" * 300):
             await answer(pilot, wrong)
             await pilot.pause()
-            assert "there is no folder" in text_of(pilot)
+            assert "there is no folder" in on_screen(pilot)
         await answer(pilot, other)
-        await until(pilot, lambda: "No runs yet" in text_of(pilot), "the empty folder is shown")
+        await until(pilot, lambda: "No runs yet" in on_screen(pilot), "the empty folder is shown")
         assert pilot.app.root == other  # type: ignore[attr-defined]
 
 
@@ -431,7 +416,7 @@ async def test_hostile_names_are_text(sample_runs: Path, add_run: AddRun) -> Non
     add_run("\x1b]0;owned\x07[bold red]x[/]\u202e\x9b31m" + "界" * 40, ago=1.0, tags=("[@click=app.exit]t[/]",))
     async with StillApp(sample_runs).run_test(size=(140, 36)) as pilot:
         await listed(pilot)
-        text = text_of(pilot)
+        text = on_screen(pilot)
         assert "[bold red]x" in text
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
 
@@ -444,7 +429,7 @@ async def test_a_damaged_run_is_a_dim_row_and_a_vanished_one_leaves(sample_runs:
     async with StillApp(sample_runs).run_test(size=(120, 50)) as pilot:
         screen = await listed(pilot)
         assert any(run.problem for run in screen.rows.runs)
-        assert "incomplet" in text_of(pilot)
+        assert "incomplet" in on_screen(pilot)
         shutil.rmtree(gone)
         await until(pilot, lambda: len(screen.rows.runs) == 20, "it is gone from the table")
 
@@ -461,7 +446,7 @@ def test_picture(snap_compare: Callable[..., bool], still_runs: Path, size: tupl
             await until(pilot, lambda: screen.feed is not None and screen.feed.loaded, "the preview is read")
         await pilot.press("G", "k", "space", "g")
         if screen.size_class != "narrow":
-            await until(pilot, lambda: "92.67 @ 110" in text_of(pilot), "the preview is drawn")
+            await until(pilot, lambda: "92.67 @ 110" in on_screen(pilot), "the preview is drawn")
         await until(pilot, lambda: screen.app.services.machine.device, "the machine is looked at")
         await until(pilot, lambda: not screen._redraw_asked, "the last key is drawn")
         screen._tick_now()

@@ -1,6 +1,5 @@
 """The sweep's screen: the table of a run's sweep, kept up to date, and what can be done from it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from engine import atomic, queue, runs, sweep
 from engine.campaign import Campaign
 from engine.runs import RunFolder, RunView, SummaryWriter
 from tui.app import CifarApp
-from tui.dialogs import Choice
 from tui.screens.base import BaseScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sweep import SweepScreen, SweepTable
+from tui.searched_list import SearchedChoice
+from watching import until
 
 SWEEP = """\
 base:
@@ -57,14 +57,6 @@ def listed(app: CifarApp) -> tuple[RunView, ...]:
     """The rows on the first screen."""
     screen = app.screen_stack[0]
     return tuple(screen.rows.runs) if isinstance(screen, RunsScreen) else ()
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    for _ in range(1500):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    pytest.fail("it never came")
 
 
 def text(app: CifarApp) -> str:
@@ -181,7 +173,7 @@ async def test_a_run_of_no_sweep_offers_those_that_are_installed(tmp_path: Path)
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: len(listed(app)) == 1)
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(app.screen, Choice))
+        await until(pilot, lambda: isinstance(app.screen, SearchedChoice))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, SweepScreen) and app.screen.results)
         assert "0 of 8 runs finished" in text(app)
