@@ -15,8 +15,10 @@ from engine.models.airbench import whitening_filters
 from engine.models.layers import ACTIVATIONS, DataInitialised
 from engine.models.resnet import PoolPad, SubsamplePad
 from engine.models.shake_shake import ShakeBlock
+from engine.optim.dessilbi import build_dessilbi
 from engine.options import architecture as families
 from engine.options.architecture import Activation, ArchitectureChoice, ArchitectureOptions
+from engine.options.optimizer import DessiLbi
 
 FAMILIES: dict[str, type[ArchitectureOptions]] = {
     kind.model_fields["family"].default: kind for kind in get_args(get_args(ArchitectureChoice)[0])
@@ -227,6 +229,19 @@ def test_learns(family: str) -> None:
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(10), abs=1)
     assert min(losses[-5:]) < losses[0] * 2 / 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dessilbi_takes_every_family(family: str) -> None:
+    network = build(small(family))
+    options = DessiLbi(lr=0.01, nu=0.1, group_lambda=0.01, lasso_lambda=0.01)
+    optimizer = build_dessilbi(options, list(network.named_parameters()))
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.autograd.backward(network(images(4)).square().mean())
+        optimizer.step()
+    assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+    assert any(bool(state["gamma"].any()) for state in optimizer.state.values() if "gamma" in state)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -28,8 +28,8 @@ train: {epochs: 4, batch_size: 20, seed: 1, threads: 1, device: cpu, precision: 
 """
 
 
-def build(name: str) -> nn.Module:
-    text = f"architecture: {name}\naugmentation: none\noptimizer: adam\ndata: {{name: cifar10}}"
+def build(architecture: str) -> nn.Module:
+    text = f"architecture: {architecture}\naugmentation: none\noptimizer: adam\ndata: {{name: cifar10}}"
     options = loads(text).architecture
     network: nn.Module = options.resolve_builder()(options, 3, 32, 10)
     return network.eval()
@@ -68,6 +68,28 @@ def test_the_smaller_network_computes_the_same_in_float64(name: str) -> None:
     fewer, cheaper = cost(small.float(), 3, 32)
     assert fewer < 0.8 * parameters
     assert cheaper < 0.8 * macs
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "{family: resnext, cardinality: 2, width: 4, expansion: 2, blocks: [1, 1], stem: 8}",
+        "{family: dpn, stem: 8, inner: [8, 16], channels: [16, 32], increments: [4, 4], blocks: [2, 1], groups: 4}",
+        "{family: dla, stem: [8], channels: [8, 16], levels: [1, 2]}",
+        "{family: slbi_resnet, channels: [8, 8, 16], head: [32, 16]}",
+        "{family: shake_shake, blocks: 1, width: 8, stem: 8}",
+        "{family: pyramidnet, depth: 8, alpha: 12, stem: 8}",
+    ],
+)
+def test_groups_and_concatenations_keep_what_they_need(architecture: str) -> None:
+    torch.manual_seed(1)
+    network = build(architecture).double()
+    prune_at_random(network, 0.5)
+    small = compact.shrink(network)
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(small(images), network(images), rtol=1e-10, atol=1e-12)
+    assert cost(small.float(), 3, 32)[0] < cost(network.float(), 3, 32)[0]
 
 
 def test_an_unpruned_network_keeps_its_size() -> None:

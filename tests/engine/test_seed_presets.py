@@ -258,6 +258,17 @@ def test_every_row_trains_some_steps(row: str, experiment: Experiment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lenet_dessilbi", "slbi_resnet_adam"])
-def test_the_presets_of_rows_in_no_table_train_some_steps(name: str) -> None:
-    assert learns(trained(load(name), 3))
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("lenet_dessilbi", "dessilbi"),
+        ("lenet_dessilbi", "dessilbi_seed_a"),
+        ("lenet_dessilbi_shapes", "dessilbi"),
+        ("cifar_dessilbi", "dessilbi_cifar"),
+        ("slbi_resnet_adam", "adam_1e-3"),
+        ("slbi_resnet_adam", "dessilbi_adam"),
+        ("slbi_resnet_adam", "dessilbi_adam_seed_a"),
+    ],
+)
+def test_the_presets_of_rows_in_no_table_train_some_steps(name: str, optimizer: str) -> None:
+    assert learns(trained(load(name, [("optimizer", optimizer)]), 3))
