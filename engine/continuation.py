@@ -1,10 +1,10 @@
 """A longer run from one that has ended: a folder of its own that begins where its parent's checkpoint stands."""
 
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from engine import runs
+from engine import atomic, runs
 from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import loads
@@ -24,9 +24,10 @@ CHANGEABLE = (
 def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], name: str = "") -> RunFolder:
     """A new queued run that goes on from ``parent``'s newest checkpoint, with its metrics up to there.
 
-    Raises UserError when an override changes more than length and bookkeeping, when there is no checkpoint, or when
-    nothing would be left to train.
+    Raises UserError when an override changes more than length and bookkeeping, when there is no checkpoint, when the
+    parent is not ours alone, or when nothing would be left to train.
     """
+    parent.refuse_foreign()
     for key, _ in overrides:
         if not key.startswith(CHANGEABLE):
             raise UserError(f"--set {key}: a resume can change {', '.join(CHANGEABLE)}; for more, start a new run")
@@ -53,9 +54,8 @@ def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], 
 
 
 def _copy(parent: RunFolder, run: RunFolder) -> None:
-    for path in sorted((parent.path / "ckpt").iterdir()):
-        if path.suffix in {".pt", ".json"} and path.is_file() and not path.is_symlink():
-            shutil.copyfile(path, run.path / "ckpt" / path.name)
-    metrics = parent.path / "metrics.jsonl"
-    if metrics.is_file() and not metrics.is_symlink():
-        shutil.copyfile(metrics, run.path / "metrics.jsonl")
+    files = [path for path in sorted((parent.path / "ckpt").iterdir()) if path.suffix in {".pt", ".json"}]
+    for path in [*files, parent.path / "metrics.jsonl"]:
+        with suppress(FileNotFoundError):
+            data = atomic.read_regular(path, path.stat().st_size)
+            atomic.write_bytes(run.path / path.relative_to(parent.path), data)

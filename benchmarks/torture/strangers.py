@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.torture.outcome import Budget, Outcome
-from engine import checkpoint, launch, queue, runs
+from engine import checkpoint, continuation, launch, queue, runs
 from engine.errors import UserError
 from engine.process import Identity
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
@@ -162,6 +162,7 @@ def _visit(root: Path) -> Iterator[str]:
         "renamed": lambda: run.set_user(name="x"),
         "deleted": lambda: runs.delete(run),
         "loaded": lambda: checkpoint.weights(run.path / "ckpt", "last"),
+        "continued": lambda: continuation.continue_from(root, run, []),
         "joined by a run of ours": lambda: runs.create(root, "", {}, {}),
         "queued in": lambda: queue.pause(root),
     }

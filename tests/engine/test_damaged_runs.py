@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine import attempts, launch, process, run_view
+from engine.continuation import continue_from
 from engine.errors import UserError
 from engine.runs import (
     STATES,
@@ -184,6 +185,7 @@ class TestOthers:
             lambda: run.set_user(name="x"),
             lambda: run.request("stop", "me"),
             lambda: launch.stop(run),
+            lambda: continue_from(root, run, []),
             lambda: delete(run),
         ):
             with pytest.raises(UserError, match="read-only"):
