@@ -82,10 +82,11 @@ class GraphedStep:
 
     def __init__(self, training: Stepping, plan: EpochPlan, batch_size: int) -> None:
         self._graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(training.device)  # type: ignore[no-untyped-call]
         with untouched(training):
             self._step = DeviceStep(training, plan, batch_size)
-            self._warm_up(training, plan)
-            with torch.cuda.graph(self._graph):
+            self._warm_up(training, plan, stream)
+            with torch.cuda.graph(self._graph, stream=stream):
                 self._step.run()
             self._gradients = [(parameter, parameter.grad) for parameter in training.model.parameters()]
 
@@ -99,12 +100,10 @@ class GraphedStep:
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
 
-    def _warm_up(self, training: Stepping, plan: EpochPlan) -> None:
-        """Let cuDNN choose, compilers compile and the optimiser make its state, on a stream of its own.
-
-        Always with the first batch: there may be no second.
+    def _warm_up(self, training: Stepping, plan: EpochPlan, stream: torch.cuda.Stream) -> None:
+        """Let cuDNN choose, compilers compile and the optimiser make its state, on the stream of the capture, where
+        libraries make their handles too. Always with the first batch: there may be no second.
         """
-        stream = torch.cuda.Stream(training.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(training.device))
         with torch.cuda.stream(stream):
             for _ in range(WARMUP_STEPS):
@@ -128,6 +127,8 @@ def untouched(training: Stepping) -> Iterator[None]:
     try:
         yield
     finally:
+        if training.device.type == "cuda":
+            torch.cuda.synchronize(training.device)  # after a failure steps may still be under way on another stream
         if first_time:
             for tensor in optimizer_tensors(training.optimizer):
                 tensor.zero_()
