@@ -142,6 +142,16 @@ class Recorder:
             found.append({"request": "stop", "by": by, "code": 128 + self._signal})
         return found
 
+    def leave_if_asked(self) -> None:
+        """Raises StopRequested where the end was asked for, though there is no step yet to finish and save."""
+        asked = self.requests()
+        stop = next((request for request in asked if request["request"] == "stop"), None)
+        if stop is None:
+            self._requests.extendleft(reversed(asked))  # for the training loop
+            return
+        self.answer(stop)
+        raise StopRequested(str(stop.get("by", "")), int(stop.get("code", 143)))
+
     def answer(self, request: dict[str, Any]) -> None:
         """Note in the log that a request was carried out."""
         self.record("control", request=request["request"], id=request.get("id", ""), by=request.get("by", ""))

@@ -101,7 +101,13 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     runtime = _settle(experiment, start, allow_inexact)
     device.apply(runtime)
     recorder.write_summary(started=run.summary().get("started") or time.time(), phase="reading data")
-    data = load_data(experiment.data, _data_folder(), _say)
+
+    def report(line: str) -> None:
+        _say(line)
+        recorder.update(phase=line)
+        recorder.leave_if_asked()
+
+    data = load_data(experiment.data, _data_folder(), report)
     recorder.write_summary(phase="building")
     _write_runtime(run, runtime)
     counts = _write_model(run, experiment, runtime)

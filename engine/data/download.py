@@ -206,4 +206,4 @@ class _Lines:
     def update(self, count: int) -> None:
         before, self._done = self._done, self._done + count
         if self._total and self._done * 10 // self._total > before * 10 // self._total:
-            self._report(f"{self._name}: {self._done / 1e6:.1f} of {self._total / 1e6:.1f} MB")
+            self._report(f"downloading {self._name}, {self._done / 1e6:.1f} of {self._total / 1e6:.1f} MB")

@@ -117,7 +117,7 @@ def test_downloads_checks_and_unpacks(tmp_path: Path, server: tuple[str, Path], 
     assert {path.name: path.read_bytes() for path in (root / FOLDER).iterdir()} == FILES
     assert {path.name for path in root.iterdir()} == {".download.lock", FOLDER}
     assert lines[0] == f"downloading {address}{ARCHIVE}"
-    assert lines[-1].startswith(f"{ARCHIVE}: ")
+    assert lines[-1].startswith(f"downloading {ARCHIVE}, ")
     assert socket.getdefaulttimeout() is None
 
 

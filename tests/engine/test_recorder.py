@@ -9,7 +9,7 @@ import pytest
 
 from engine import metrics_log, runs
 from engine.checkpoint import Checkpointer
-from engine.recorder import Recorder
+from engine.recorder import Recorder, StopRequested
 from engine.runs import RunFolder, SummaryWriter
 
 PATIENCE_S = 60.0
@@ -84,3 +84,14 @@ def test_the_log_is_on_disk_before_the_checkpoint_that_counts_on_it(
     checkpointer.close()
     assert found == [[]]
     assert (folder / "ck_00000001.pt").exists()
+
+
+def test_a_stop_is_obeyed_before_the_first_step_and_other_requests_wait_for_it(run: RunFolder) -> None:
+    recorder = Recorder(run, {})
+    recorder._requests.extend([{"request": "pause"}, {"request": "checkpoint"}])
+    recorder.leave_if_asked()
+    assert [request["request"] for request in recorder.requests()] == ["pause", "checkpoint"]
+    recorder._requests.append({"request": "stop", "by": "ann"})
+    with pytest.raises(StopRequested) as stopped:
+        recorder.leave_if_asked()
+    assert (stopped.value.by, stopped.value.code) == ("ann", 143)
