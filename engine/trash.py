@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.process import Lock
 from engine.run_view import RUN_ID, look
+from engine.text import clean, shorten
 
 DEPTH = 64
 
@@ -52,6 +53,24 @@ def restore(root: Path, trashed: str) -> Path:
     except OSError as error:
         raise UserError(f"{trashed} cannot be taken back from {root}: {error.strerror}") from error
     return place
+
+
+def find(root: Path, wanted: str) -> str:
+    """Name in the trash of the run that ``wanted`` means: its id, the beginning of one, its name, or last.
+
+    Raises UserError when no deleted run fits or several do.
+    """
+    names = trashed_runs(root)
+    if wanted == "last":
+        matches = sorted(names, key=lambda name: os.stat(root / name).st_ctime)[-1:]
+    else:
+        matches = [name for name in names if wanted and name.startswith(f".trash-{wanted}")]
+        matches = matches or [name for name in names if wanted and look(root / name).name == wanted]
+    if len(matches) == 1:
+        return matches[0]
+    there = ", ".join(name.removeprefix(".trash-") for name in (matches or names)[:5]) or "no deleted run at all"
+    fits = f"{len(matches)} deleted runs in {root} fit" if matches else f"no deleted run in {root} fits"
+    raise UserError(f'{fits} "{shorten(clean(wanted), 60)}"; there are {there}')
 
 
 def trashed_runs(root: Path) -> list[str]:

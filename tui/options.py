@@ -196,7 +196,7 @@ MANAGE = (
     Command(
         "--undelete",
         "tui.commands.manage:undelete",
-        "bring a run back from the trash",
+        "bring a run back from the trash; last is the one deleted last",
         "cifar-tui --undelete 20260131-142233-9f3a1c",
         metavar="RUN",
     ),

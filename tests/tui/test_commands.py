@@ -237,6 +237,20 @@ def test_delete_and_undelete(shell: Shell, make_run: MakeRun) -> None:
     assert run.path.exists()
 
 
+def test_a_deleted_run_is_named_as_any_other(shell: Shell, make_run: MakeRun) -> None:
+    make_run("beta")
+    for wanted in ("alpha", "last"):
+        run = make_run("alpha")
+        assert shell("--delete", run.id)[0] == 0
+        assert shell("--undelete", wanted)[:2] == (0, f"{run.id}\n")
+        assert run.path.exists()
+        assert shell("--delete", run.id)[0] == 0
+    code, _, err = shell("--undelete", "alpha")
+    assert (code, err[:26]) == (2, "cifar-tui: 2 deleted runs ")
+    assert "no deleted run in" in shell("--undelete", "beta")[2]
+    assert shell("--undelete", "")[0] == 2
+
+
 def test_a_live_run_is_not_deleted(shell: Shell, make_run: MakeRun) -> None:
     run = make_run("alpha", state="running")
     code, _, err = shell("--delete", "alpha")

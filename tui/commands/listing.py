@@ -48,7 +48,7 @@ def list_runs(args: Namespace) -> int:
     if not every:
         print(f"No runs yet in {root}", "cifar-tui --run quickstart trains one in about a minute", sep="\n")
     elif not shown:
-        print(f'No run matches "{clean(args.list)}". {len(every)} runs hidden in {root}')
+        print(f'No run matches "{clean(args.list)}". {_count(every)} hidden in {root}')
     else:
         _print_table(str(root), every, shown)
     return 0
@@ -61,9 +61,12 @@ def _parsed(text: str) -> run_filter.Filter:
         raise UserError(f"--list: {error}") from None
 
 
+def _count(listed: list[RunView]) -> str:
+    return "1 run" if len(listed) == 1 else f"{len(listed)} runs"
+
+
 def _print_table(root: str, every: list[RunView], shown: list[RunView]) -> None:
-    plural = "run" if len(every) == 1 else "runs"
-    count = f"{len(every)} {plural}" if len(shown) == len(every) else f"{len(shown)} of {len(every)} {plural}"
+    count = _count(every) if len(shown) == len(every) else f"{len(shown)} of {_count(every)}"
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     now = time.time()
     print(f"{root}: {count}")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from argparse import Namespace
 
-from engine import runs
+from engine import runs, trash
 from engine.errors import UserError
 from tui.commands.folder import find_run, runs_folder
 from tui.commands.source import use_data_folder
@@ -46,6 +46,5 @@ def delete(args: Namespace) -> int:
 def undelete(args: Namespace) -> int:
     """``--undelete RUN``: back from the trash."""
     root = runs_folder(args)
-    wanted = args.undelete
-    print(runs.undelete(root, f".trash-{wanted}" if runs.RUN_ID.fullmatch(wanted) else wanted).id)
+    print(runs.undelete(root, trash.find(root, args.undelete)).id)
     return 0
