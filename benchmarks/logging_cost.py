@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks import report
-from benchmarks.engine import BATCH, experiment
+from benchmarks.engine import BATCH, experiment, settled
 from engine import device, runs
 from engine.data import shapes
 from engine.data.dataset import Dataset
@@ -66,7 +66,9 @@ def prepared(network: str, steps: int) -> Training:
     images, labels, *_ = shapes.draw(0, BATCH * steps, 32, 3)
     pixels, answers = torch.from_numpy(images), torch.from_numpy(labels)
     data = Dataset(pixels, answers, pixels[:0], answers[:0], pixels[:8], answers[:8], shapes.CLASSES)
-    training = Training(settings, device.settle(settings.train, settings.total_steps), data)
+    runtime = settled(settings)
+    device.apply(runtime)
+    training = Training(settings, runtime, data)
     take(training, steps, None)
     return training
 

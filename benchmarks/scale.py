@@ -8,7 +8,6 @@ network.
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -124,19 +123,28 @@ def _speed(size: int) -> float:
     from engine.experiment import load
     from engine.training import Training
 
-    torch.set_num_threads(1)
-    settings = load("quickstart", [("data.name", "cifar10"), ("data.validation", "0"), ("train.batch_size", str(size))])
+    settings = load(
+        "quickstart",
+        [
+            ("data.name", "cifar10"),
+            ("data.validation", "0"),
+            ("train.threads", "1"),
+            ("train.batch_size", str(size)),
+        ],
+    )
+    runtime = device.settle(settings.train, settings.total_steps)
+    device.apply(runtime)
     pixels = torch.randint(0, 256, (50_000, 32, 32, 3), dtype=torch.uint8)
     answers = torch.randint(0, 10, (50_000,))
     data = Dataset(pixels, answers, pixels[:0], answers[:0], pixels[:8], answers[:8], tuple("abcdefghij"))
-    training = Training(settings, device.settle(settings.train, settings.total_steps), data)
+    training = Training(settings, runtime, data)
     plan = training.draw_epoch()
     training.take_step(plan, 0)
     steps = min(max(2, 2_000 // size), settings.steps_per_epoch - 1) or 1
-    began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    began = report.cpu_seconds()
     for position in range(1, steps + 1):
         training.take_step(plan, position if settings.steps_per_epoch > 1 else 0)
-    return steps * size / (resource.getrusage(resource.RUSAGE_SELF).ru_utime - began)
+    return steps * size / (report.cpu_seconds() - began)
 
 
 if __name__ == "__main__":
