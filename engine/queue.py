@@ -171,9 +171,9 @@ def view(root: Path) -> QueueView:
 def ensure_runner(root: Path) -> bool:
     """Start the runner if something waits that could be started and no runner lives; whether one was started.
 
-    A runs folder that others own or can write has none. Raises UserError when it cannot be written.
+    In a folder that others own or can write nothing could be. Raises UserError when it cannot be written.
     """
-    if not (root / PLAN).exists() or not is_ours(root) or _runner_lives(root) or not _has_work(root):
+    if not (root / PLAN).exists() or _runner_lives(root) or not _has_work(root):
         return False
     try:
         log = _open_log(root)

@@ -177,8 +177,10 @@ class TestDamage:
 
 class TestOthers:
     @pytest.mark.parametrize("which", ["run", "root"])
-    def test_what_others_can_write_is_only_looked_at(self, run: RunFolder, root: Path, which: str) -> None:
-        run.new_attempt()
+    def test_what_others_can_write_is_only_looked_at(
+        self, run: RunFolder, root: Path, which: str, started: Started
+    ) -> None:
+        started(run, STRANGER)
         (run.path if which == "run" else root).chmod(0o770)
         assert run.view().read_only
         for change in (
