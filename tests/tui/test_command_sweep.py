@@ -189,7 +189,7 @@ def test_only_the_named_rows_are_trained(world: World, named: list[str], trained
 def test_a_row_that_is_not_there_is_named_with_those_that_are(world: World) -> None:
     code, _, err = world.sweep("--row", "quick")
     assert code == 2
-    assert err == "cifar-tui: --row quick: no row of trial is called that; there are 1 fast, 2 slow, 3 =again\n"
+    assert err == 'cifar-tui: --row quick: no row of trial is called that; there are 1 "fast", 2 "slow", 3 "=again"\n'
     assert world.views() == []
 
 

@@ -75,7 +75,7 @@ def _named(chosen: Sweep, text: str) -> list[int]:
     exact = [index for index, name in enumerate(names) if name == text]
     found = exact or [index for index, name in enumerate(names) if text.lower() in name.lower()]
     if not found:
-        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
+        listed = ", ".join(f'{number} "{name}"' for number, name in enumerate(names, start=1))
         raise UserError(f"--row {text}: no row of {chosen.name} is called that; there are {listed}")
     return found
 

@@ -86,7 +86,8 @@ class PlainProgress:
         states = [run.state for _, run in pairs if run is not None]
         finished = states.count("finished")
         self._states = {run.id: run.state for _, run in pairs if run is not None and run.state == "finished"}
-        self._line(f"{len(pairs)} runs: {finished} finished before, {len(pairs) - finished} to do")
+        runs = "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
+        self._line(f"{runs}: {finished} finished before, {len(pairs) - finished} to do")
         if paused and finished < len(pairs):
             self._line("the queue is paused; cifar-tui --queue continue lets it go on")
 
