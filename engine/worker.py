@@ -16,6 +16,7 @@ from engine.analysis import inclusion
 from engine.checkpoint import Checkpointer, State
 from engine.counting import count
 from engine.counts_cache import Counts
+from engine.data.dataset import Dataset
 from engine.data.dataset import load as load_data
 from engine.device import Runtime
 from engine.errors import UserError
@@ -101,18 +102,12 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     runtime = _settle(experiment, start, allow_inexact)
     device.apply(runtime)
     recorder.write_summary(started=run.summary().get("started") or time.time(), phase="reading data")
-
-    def report(line: str) -> None:
-        _say(line)
-        recorder.update(phase=line)
-        recorder.leave_if_asked()
-
-    data = load_data(experiment.data, _data_folder(), report)
-    recorder.write_summary(phase="building")
     _write_runtime(run, runtime)
     counts = _write_model(run, experiment, runtime)
     recorder.update(parameters=counts.parameters, macs=counts.macs)
     refuse_lone_image(experiment, counts)
+    data = _read_data(experiment, recorder)
+    recorder.write_summary(phase="building")
     training = Training(experiment, runtime, data)
     if start is not None:
         training.load_state_dict(start.state, start.best)
@@ -138,6 +133,17 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
             _say(training.profile.finish())
     reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
     recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
+
+
+def _read_data(experiment: Experiment, recorder: Recorder) -> Dataset:
+    """The data of the run. A download says how far it is wherever the run is watched, and ends where that is asked."""
+
+    def report(line: str) -> None:
+        _say(line)
+        recorder.update(phase=line)
+        recorder.leave_if_asked()
+
+    return load_data(experiment.data, _data_folder(), report)
 
 
 def _data_folder() -> Path | None:
