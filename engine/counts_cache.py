@@ -4,15 +4,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 
 from engine import atomic
-from engine.options.architecture import ArchitectureOptions
+
+if TYPE_CHECKING:
+    from engine.options.architecture import ArchitectureOptions
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -73,7 +74,7 @@ class Counts:
 
 
 def lookup(
-    options: ArchitectureOptions, channels: int, size: int, classes: int, batch: int, precision: Precision
+    options: "ArchitectureOptions", channels: int, size: int, classes: int, batch: int, precision: Precision
 ) -> Counts | None:
     """The counts of an earlier call with the same network, image, batch and versions; None when there are none."""
     value = atomic.read_json(_path(options, channels, size, classes, batch, precision), limit=1 << 22)
@@ -85,7 +86,7 @@ def lookup(
         return None
 
 
-def store(options: ArchitectureOptions, counts: Counts) -> None:
+def store(options: "ArchitectureOptions", counts: Counts) -> None:
     """Keep the counts for later. A cache that cannot be written is no mistake: it is left alone."""
     path = _path(options, counts.channels, counts.size, counts.classes, counts.batch, counts.precision)
     try:
@@ -96,7 +97,7 @@ def store(options: ArchitectureOptions, counts: Counts) -> None:
 
 
 def _path(
-    options: ArchitectureOptions, channels: int, size: int, classes: int, batch: int, precision: Precision
+    options: "ArchitectureOptions", channels: int, size: int, classes: int, batch: int, precision: Precision
 ) -> Path:
     # The preset's name says nothing about the network: two names of one structure share their counts.
     structure = options.model_dump(mode="json", exclude={"name"})
@@ -108,6 +109,8 @@ def _path(
 @cache
 def _versions() -> str:
     """The installed torch and a digest of our own sources, so that an edited network is counted anew."""
+    from importlib.metadata import PackageNotFoundError, version  # reading a layer's figures need not wait for it
+
     try:
         torch_version = version("torch")
     except PackageNotFoundError:

@@ -5,25 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from engine.counts_cache import LayerCount
 from engine.text import clean
 from tui import glyphs
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer in the order of the calls; `shape` is its output for one image."""
-
-    name: str
-    kind: str
-    detail: str
-    shape: tuple[int, ...]
-    parameters: int
-    macs: int
-
-    @property
-    def shape_text(self) -> str:
-        """`64 × 32 × 32`."""
-        return f" {glyphs.active().times} ".join(map(str, self.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +19,22 @@ class Stage:
     macs: int
 
 
-def layers(model: Mapping[str, Any]) -> list[Layer]:
+def layers(model: Mapping[str, Any]) -> list[LayerCount]:
     """The layers of model.json; what is not as it should be is left out."""
     listed = model.get("layers")
     found = [_layer(entry) for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return [layer for layer in found if layer is not None]
 
 
-def _layer(entry: Mapping[str, Any]) -> Layer | None:
+def shape_text(layer: LayerCount) -> str:
+    """`64 × 32 × 32`."""
+    return f" {glyphs.active().times} ".join(map(str, layer.shape))
+
+
+def _layer(entry: Mapping[str, Any]) -> LayerCount | None:
     shape = entry.get("shape")
     try:
-        return Layer(
+        return LayerCount(
             clean(str(entry["name"])),
             clean(str(entry["kind"])),
             clean(str(entry.get("detail", ""))),
@@ -57,7 +46,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer | None:
         return None
 
 
-def stages(network: Sequence[Layer]) -> list[Stage]:
+def stages(network: Sequence[LayerCount]) -> list[Stage]:
     """The layers joined by the first part of their names, or the first two where there is only one first part.
 
     Those that neither weigh nor cost anything (pooling, activations) are left out.
@@ -71,11 +60,11 @@ def stages(network: Sequence[Layer]) -> list[Stage]:
     return joined
 
 
-def _prefix(layer: Layer, depth: int) -> str:
+def _prefix(layer: LayerCount, depth: int) -> str:
     return ".".join(layer.name.split(".")[:depth])
 
 
-def _stage(prefix: str, members: list[Layer]) -> Stage:
+def _stage(prefix: str, members: list[LayerCount]) -> Stage:
     blocks = {layer.name.split(".")[1] for layer in members if layer.name.count(".") >= 2}
     repeated = f"  {glyphs.active().times}{len(blocks)}" if len(blocks) > 1 else ""
     widths = [layer.shape[0] for layer in members if layer.shape and (layer.parameters or layer.macs)]

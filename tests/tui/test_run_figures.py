@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from engine.counts_cache import LayerCount
 from engine.curves import Axis, Curves, Points, Reading
 from engine.runs import RunView
 from tui import line
 from tui.grid import Grid
-from tui.layer_figures import Layer, Stage, layers, shortened, stages
+from tui.layer_figures import Stage, layers, shape_text, shortened, stages
 from tui.plot.canvas import render
 from tui.plot.view_state import ViewState
 from tui.run_figures import About, best_group, device_group, model_group, now_group, waiting_for
@@ -330,7 +331,7 @@ def test_layers_join_into_stages() -> None:
     assert len(listed) == 5
     assert [stage.label for stage in stages(listed)] == ["stem  64", "stage 1  ×2  32", "head  32→10"]
     assert layers({"layers": "none"}) == []
-    assert Layer("a", "b", "", (1, 2), 0, 0).shape_text == "1 × 2"
+    assert shape_text(LayerCount("a", "b", "", (1, 2), 0, 0)) == "1 × 2"
 
 
 def test_the_stages_that_do_not_fit_are_summed() -> None:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual import events
 
+from engine.counts_cache import LayerCount
 from engine.text import shorten
 from tui import format, glyphs
 from tui.dialogs import Overlay
 from tui.grid import Grid
-from tui.layer_figures import Layer
+from tui.layer_figures import shape_text
 from tui.theme import Palette
 
 _GAP = 2
@@ -19,7 +20,7 @@ HEADS = ("layer", "kind", "", "output", "parameters", "%", "MACs", "%")
 _RIGHT = frozenset({4, 5, 6, 7})
 
 
-def rows_of(network: Sequence[Layer]) -> list[tuple[str, ...]]:
+def rows_of(network: Sequence[LayerCount]) -> list[tuple[str, ...]]:
     """A row of texts a layer, then the sums."""
     parameters = sum(layer.parameters for layer in network)
     macs = sum(layer.macs for layer in network)
@@ -28,7 +29,7 @@ def rows_of(network: Sequence[Layer]) -> list[tuple[str, ...]]:
             shorten(layer.name, _NAME, glyphs.active().ellipsis),
             layer.kind,
             shorten(layer.detail, _DETAIL, glyphs.active().ellipsis),
-            layer.shape_text,
+            shape_text(layer),
             format.thousands(layer.parameters) if layer.parameters else "",
             _share(layer.parameters, parameters),
             format.macs(layer.macs, fact=True) if layer.macs else "",
@@ -47,7 +48,7 @@ def _share(part: int, whole: int) -> str:
 class LayersOverlay(Overlay[None]):
     """The table of layers, scrolled by up and down, page and end."""
 
-    def __init__(self, name: str, network: Sequence[Layer]) -> None:
+    def __init__(self, name: str, network: Sequence[LayerCount]) -> None:
         super().__init__()
         self.title_text = f"{name}: layers"
         self._rows = rows_of(network)
