@@ -19,7 +19,7 @@ from tui.glyphs import to_ascii
 _LOG = logging.getLogger("cifar-tui")
 
 GRACE_S = 2.0
-HANGUP, TERMINATED = 128 + signal.SIGHUP, 128 + signal.SIGTERM
+HANGUP = 128 + signal.SIGHUP
 
 
 class Vanishing:

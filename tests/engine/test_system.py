@@ -78,6 +78,7 @@ def test_the_machine_is_logged_until_told_to_stop(tmp_path: Path, until: Until) 
     assert len(json.dumps(records[0])) < 4096
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_log_that_cannot_be_written_ends_quietly(tmp_path: Path) -> None:
     log = system.SystemLog(tmp_path / "absent" / "system.jsonl", os.getpid(), interval_s=0.01)
     log.start()
