@@ -7,6 +7,7 @@ way, and only then are older files deleted. torch.load checks no CRC, hence the 
 
 import hashlib
 import io
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -206,7 +207,7 @@ def _anew(folder: Path) -> str:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not ownership.private(folder):
+    if os.path.lexists(folder) and not ownership.private(folder):
         why = "it or the run's folder belongs to another user or can be written by one"
         raise UserError(f"{folder}: its checkpoints are not loaded, as {why}")
 
