@@ -1,5 +1,6 @@
 """The terminal application: one Textual app over the runs folder. Leaving it, however abruptly, touches no run."""
 
+import gc
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from tui import glyphs, keys, settings, theme
 from tui.chrome import Kind
 from tui.keys import Keymap
 from tui.screens.base import BaseScreen, shown_path
-from tui.services import Changed, Services
+from tui.services import NOT_LISTED, Changed, Services
 from tui.settings import Settings
 from tui.terminal import HANGUP, AsciiFilter, Vanishing
 from tui.theme import Depth, Palette, Shade
@@ -37,6 +38,7 @@ Page = Literal["runs", "new", "queue"]
 NEW = "new"  # the name of the screen that keeps a half-filled form
 FPS, LITE_FPS = 4.0, 2.0
 LOG_BYTES = 1 << 20
+SLOW_DISK_S = 0.3
 EXIT_CRASHED = 1
 _LOG = logging.getLogger("cifar-tui")
 
@@ -77,6 +79,8 @@ class CifarApp(App[int], inherit_bindings=False):
         self.crash = ""
         self.animation_level = "none"
         self._start = ExitStack()
+        self._first_frame_due = False
+        self.painted = False
         for shade in ("dark", "light"):
             self.register_theme(theme.textual_theme(self._palette_of(shade)))
         self.theme = theme.theme_name(self.palette)
@@ -147,14 +151,32 @@ class CifarApp(App[int], inherit_bindings=False):
         self._close_messages_no_wait()
 
     def on_load(self) -> None:
-        # Until all is mounted nothing is painted: the first screen is sent once, not seven times.
+        # Nothing is painted until all is mounted and the runs are listed: the first screen is sent once.
         self._start.enter_context(self.batch_update())
-        self.services.start()
+        self.services.list_runs()
 
     def on_ready(self) -> None:
-        self._start.close()
         self.app_resume_signal.subscribe(self, lambda _: self._draw_again())
         self.set_interval(60, self._poke, name="ages")
+        self._first_frame_due = True
+        if self.services.listing == NOT_LISTED:
+            self.set_timer(SLOW_DISK_S, self._paint)
+        else:
+            self._poke()
+
+    def _paint(self) -> None:
+        """Paint from now on. What the first frame can do without is begun after it."""
+        if self._first_frame_due:
+            self._first_frame_due = False
+            self._start.close()
+            self.call_after_refresh(self._begin_the_rest)
+
+    def _begin_the_rest(self) -> None:
+        self.painted = True
+        self.services.start()
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
     def _draw_again(self) -> None:
         """After fg the terminal shows what the shell left there."""
@@ -179,6 +201,7 @@ class CifarApp(App[int], inherit_bindings=False):
         self._choose_home()
         if isinstance(self.screen, BaseScreen):
             self.screen.changed()
+        self._paint()
 
     def _choose_home(self) -> None:
         """The first-run screen gives way to the table once there is a run, and the other way round."""

@@ -4,6 +4,7 @@ Only argparse is imported before a command is known: ``--help`` answers in the t
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -203,6 +204,7 @@ def _open_app(args: argparse.Namespace) -> int:
         raise UserError("the terminal app needs a terminal; --run trains without one, --list shows the runs")
     if os.environ.get("TERM") == "dumb":
         raise UserError("the terminal app needs more than TERM=dumb; --run trains in any terminal")
+    gc.disable()  # until the first screen is seen: what is imported and mounted lives as long as the program
     app = import_module("tui.app")
     code: int = app.run(runs=args.runs, data=args.data, fps=args.fps, lite=bool(args.lite), ascii_only=bool(args.ascii))
     return code

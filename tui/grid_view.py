@@ -39,6 +39,7 @@ class GridView(Widget):
         """Draw, and send the cells that changed since the last drawing; all of them after a resize or when asked to."""
         width, height = self.content_size
         if not (width and height):
+            self._grid = Grid(0, 0)  # out of date: drawn anew when there is room
             return
         before, self._grid = self._grid, self.draw(width, height)
         if everything or (before.width, before.height) != (width, height):
@@ -54,7 +55,8 @@ class GridView(Widget):
             self.refresh(*(Region(span.column, span.row, span.width, 1) for span in spans))
 
     def on_resize(self, event: Resize) -> None:
-        self.redraw()
+        if (self._grid.width, self._grid.height) != self.content_size:
+            self.redraw()
 
     def render_line(self, y: int) -> Strip:
         strip = self._strips[y] if y < len(self._strips) else Strip([Segment(" " * self.size.width)], self.size.width)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("cifar-tui")
 
 LIST_S = 1.0
+REST_OF_LIST_S = 0.3
 FEED_S = 0.1
 SETTLED_FEED_S = 1.0
 FULL_LIST_S = 30.0
@@ -123,6 +124,9 @@ class Listing:
         return next((run for run in self.runs if run.id == run_id), None)
 
 
+NOT_LISTED = Listing()
+
+
 class RunList(Poller):
     """Lists the runs once a second: all of them only when the folder changed, else those that are not over."""
 
@@ -130,34 +134,40 @@ class RunList(Poller):
         super().__init__("run list", poke)
         self.root = root
         self.archived = False
-        self.listing = Listing()
+        self.listing = NOT_LISTED
         self._signature: object = None
         self._full_due = 0.0
 
     @property
     def interval_s(self) -> float:
-        return LIST_S
+        return LIST_S if self.listing.complete else REST_OF_LIST_S
 
     def poll(self) -> bool:
         before = self.listing
-        if not before.complete and not before.runs:
-            first = runs.list_runs(self.root, archived=self.archived, limit=FIRST_RUNS)
-            if first:
-                self.listing = Listing(tuple(map(calm, first)))
-                self._poke()
-        signature, now = (_signature(self.root), self.archived), time.monotonic()
-        if signature != self._signature or now >= self._full_due:
-            listed = tuple(map(calm, runs.list_runs(self.root, archived=self.archived)))
-            self._signature, self._full_due = signature, now + FULL_LIST_S
-        else:
-            listed = tuple(run if run.settled else calm(run_view.look(run.path)) for run in before.runs)
-        if listed == before.runs and before.complete:
+        listed, complete = self._look(before)
+        if listed == before.runs:
             listed = before.runs
-        listing = Listing(listed, complete=True, problem=_problem(self.root), plan=self._plan(listed))
+        listing = Listing(listed, complete=complete, problem=_problem(self.root), plan=self._plan(listed))
         if listing == before:
             return False
         self.listing = listing
         return True
+
+    def _look(self, before: Listing) -> tuple[tuple[RunView, ...], bool]:
+        """The runs, and whether these are all: the first look is at the newest only, so that they are seen soon."""
+        if before == NOT_LISTED:
+            newest = self._list(FIRST_RUNS)
+            if len(newest) == FIRST_RUNS:
+                return newest, False
+        signature, now = (_signature(self.root), self.archived), time.monotonic()
+        if signature == self._signature and now < self._full_due:
+            return tuple(run if run.settled else calm(run_view.look(run.path)) for run in before.runs), True
+        listed = self._list()
+        self._signature, self._full_due = signature, now + FULL_LIST_S
+        return listed, True
+
+    def _list(self, limit: int | None = None) -> tuple[RunView, ...]:
+        return tuple(map(calm, runs.list_runs(self.root, archived=self.archived, limit=limit)))
 
     def _plan(self, listed: tuple[RunView, ...]) -> QueuePlan:
         """The queue's plan while something waits; the same object as long as it says the same."""
@@ -353,7 +363,7 @@ def _device(sample: "Sample") -> Device:
 
 
 class Services:
-    """Everything that outlives a screen. Start it once the app runs, and stop it at its end."""
+    """Everything that outlives a screen: list the runs as the app begins, start the rest once they are seen."""
 
     def __init__(
         self, root: Path, poke: Poke, say: Callable[[str], object], deliver: Deliver = lambda function: function()
@@ -376,8 +386,13 @@ class Services:
         """The runs as they were last seen."""
         return self.runs.listing
 
-    def start(self) -> None:
+    def list_runs(self) -> None:
+        """Begin to list the runs, the newest first."""
         self.runs.start()
+
+    def start(self) -> None:
+        """List all runs, watch the machine and keep the queue going."""
+        self.runs.wake()
         self.machine.start()
         self._revive_queue()
 

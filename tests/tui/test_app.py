@@ -246,7 +246,7 @@ def test_picture_of_the_first_run(
 
     async def read(pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: "70,618" in on_screen(pilot))
-        await until(pilot, lambda: app.services.machine.device is not None)
+        await until(pilot, lambda: "1 / 2 B" in on_screen(pilot))
 
     assert snap_compare(app, terminal_size=size, run_before=read)
 
@@ -263,7 +263,7 @@ def test_picture_of_help(
     app = CifarApp(tmp_path / "runs", remembered=_shaded(shade))
 
     async def open_help(pilot: Pilot[Any]) -> None:
-        await until(pilot, lambda: app.services.machine.device is not None and "choose a run" in on_screen(pilot))
+        await until(pilot, lambda: "1 / 2 B" in on_screen(pilot) and "choose a run" in on_screen(pilot))
         await pilot.press("?")
         await until(pilot, lambda: "Keys:" in on_screen(pilot))
 

@@ -104,7 +104,7 @@ def row(shown: str, name: str) -> str:
 
 async def test_slots_waiting_and_done(root: Path) -> None:
     async with app_of(root).run_test(size=(120, 36)) as pilot:
-        await opened(pilot)
+        await opened(pilot, "61 °C")
         shown = await seen(pilot, "left 33 s")
         assert "● advancing   runner on lab-gpu2; one run per GPU; goes on after a failure" in shown
         assert "2 of 2 busy" in shown

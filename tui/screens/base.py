@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
 
 from textual import events
 from textual.app import ComposeResult
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -113,6 +114,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._next_tick = 0.0
         self._too_small = False
         self._composed = False
+        self._laid_out = Size(0, 0)
 
     @property
     def app(self) -> "CifarApp":  # type: ignore[override]
@@ -193,9 +195,12 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def _tick_now(self) -> None:
         self._pending = None
+        self._next_tick = time.monotonic() + 1 / self.app.fps
+        self._draw()
+
+    def _draw(self) -> None:
         if not self.is_current or not self._composed or self._too_small:
             return
-        self._next_tick = time.monotonic() + 1 / self.app.fps
         with self.app.batch_update(), self.guarded():
             self.show_header()
             self.show_footer()
@@ -241,7 +246,7 @@ class BaseScreen(Screen[None], inherit_bindings=False):
             return
         with self.guarded():
             self.refresh_size()
-        self._tick_now()
+        self._draw()
 
     def on_mount(self) -> None:
         self._composed = True
@@ -251,7 +256,8 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._composed = False
 
     def on_resize(self, event: events.Resize) -> None:
-        if self._composed:
+        if self._composed and event.size != self._laid_out:
+            self._laid_out = event.size
             self._lay_out()
 
     def on_screen_resume(self) -> None:
@@ -263,6 +269,18 @@ class BaseScreen(Screen[None], inherit_bindings=False):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return action in ("quit", "redraw") or not self._too_small
+
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        """Textual paints what a layout moved and then, where all is to be painted anew, that too. Here it is one."""
+        if self._repaint_required and self.is_current and not self.app._batch_count:
+            self._repaint_required = False
+            self._dirty_widgets.add(self)
+        super()._refresh_layout(size, scroll)
+
+    def _compositor_refresh(self) -> None:
+        """Textual works out frames even while painting is held back, and drops them."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
 
     async def _dispatch_message(self, message: Message) -> None:
         """A mistake in a handler of a screen is said, and the screen lives on."""

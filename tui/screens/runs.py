@@ -61,6 +61,7 @@ class RunsScreen(RunActions):
         self._redraw_asked = False
 
     def compose_body(self) -> ComposeResult:
+        self._set_classes()  # now: later the styles of all widgets would be worked out anew
         with Container(id="body"):
             with Container(id="left"):
                 yield FilterLine(self)
@@ -85,10 +86,12 @@ class RunsScreen(RunActions):
         self._show_preview()
 
     def refresh_size(self) -> None:
-        for size in ("narrow", "normal", "wide"):
-            self.set_class(self.size_class == size, f"-{size}")
-        self.set_class(self._has_preview, "-preview")
+        self._set_classes()
         self._drawn_feed = None
+
+    def _set_classes(self) -> None:
+        sizes = {f"-{size}": self.size_class == size for size in ("narrow", "normal", "wide")}
+        self.update_classes({**sizes, "-preview": self._has_preview})
 
     @property
     def _has_preview(self) -> bool:
@@ -173,10 +176,9 @@ class RunsScreen(RunActions):
             self._release()
             return
         under = self.here()
-        if self.feed is not None and (under is None or under.id != self.feed.view.id):
+        read = self.feed.view.id if self.feed else None
+        if read != (under.id if under else None) and self._resting is None:
             self._rest_soon()
-        elif self.feed is None and under is not None:
-            self._read_under_cursor()
         drawn = (self.feed, self.feed.version, self.feed.loaded) if self.feed else None
         if drawn != self._drawn_feed:
             self._drawn_feed = drawn
@@ -188,7 +190,7 @@ class RunsScreen(RunActions):
             self._resting = self.set_timer(REST_S, self._rested)
 
     def _rested(self) -> None:
-        left = self._moved_at + REST_S - time.monotonic()
+        left = self._moved_at + REST_S - time.monotonic() if self.app.painted else REST_S
         if left > 0.005:
             self._resting = self.set_timer(left, self._rested)
             return
