@@ -131,6 +131,8 @@ def test_hanging_up_on_supervisor_and_engine_changes_nothing(
 ) -> None:
     launch.start(run, "a test", engine_command=fake_engine("count 60 0.02"))
     until(lambda: steps(run), "a first step")
+    sessions = {os.getsid(identity.pid) for identity in (supervisor_of(run), engine_of(run))}
+    assert len(sessions - {os.getsid(0)}) == 2
     assert process.send(supervisor_of(run), signal.SIGHUP)
     assert process.send(engine_of(run), signal.SIGHUP)
     view = launch.wait(run, PATIENCE_S)

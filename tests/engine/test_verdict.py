@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine import atomic, attempts, process
+from engine import atomic, attempts, launch, process
 from engine.errors import UserError
 from engine.runs import LIVE, STATES, MetricsWriter, RunFolder, SummaryWriter, create, delete, list_runs, new_run_id
 
@@ -164,8 +164,9 @@ class TestState:
         assert view.state == "unknown"
         assert view.host == "gpu7"
         assert "on gpu7, last sign 0 s ago" in view.reason
-        with pytest.raises(UserError, match="may be in progress"):
-            delete(run)
+        for change in (delete, launch.resume):
+            with pytest.raises(UserError, match="may be in progress on gpu7"):
+                change(run)
 
     def test_a_container_of_this_host(self, run: RunFolder, started: Started) -> None:
         started(run, replace(ME, pidns=ME.pidns + 1))
