@@ -126,7 +126,7 @@ def status(view: QueueView, host: str, keys: Keys) -> Status:
     free = [waiting for waiting in view.waiting if not waiting.held]
     able = [waiting for waiting in free if not _nowhere(waiting)]
     if view.paused:
-        return Status("paused", "paused", f"nothing new starts, what runs goes on; {keys.pause} lets it advance")
+        return Status("paused", "paused", f"nothing new starts; {keys.pause} lets it advance")
     if view.advancing:
         return Status("running", "advancing", f"runner on {host}; {_capacity(view)}; goes on after a failure")
     if able:

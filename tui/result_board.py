@@ -30,6 +30,7 @@ VERMILION = 5  # among the colours of runs
 LEAST_SIDE = 30
 CLASSES_WIDTH, CALIBRATION_WIDTH = 60, 46
 LEAST_PICTURE, MOST_PICTURE = 12, 32
+LEAST_ITEM = 28  # columns that what stands below a picture takes
 LEAST_OF_THREE = 16  # pixels a side: smaller than that, two pairs say more than three
 PICTURE_GAP, ITEM_GAP = 1, 3
 CAPTIONS = 3
@@ -97,7 +98,7 @@ def shape(board: Board, width: int, height: int) -> Shape:
         picture = three
     picture = picture if picture >= LEAST_PICTURE and board.drawable else 0
     pair = 2 * picture + PICTURE_GAP if board.heat else picture
-    item = max(pair + ITEM_GAP, 22) if picture else width
+    item = max(pair + ITEM_GAP, LEAST_ITEM) if picture else width
     items = max((width - 2 + ITEM_GAP) // item, 1) if picture else max(height - mistakes - 1, 0)
     return Shape(cell, label, rows, columns, side, top, mistakes, picture, item, items)
 

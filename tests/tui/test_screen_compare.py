@@ -56,7 +56,7 @@ def app_of(root: Path, shade: str = "dark") -> CifarApp:
     return shaded(CifarApp(root / "runs"), shade)
 
 
-async def opened(pilot: Pilot[Any], run_ids: list[str], text: str = "Configuration") -> CompareScreen:
+async def opened(pilot: Pilot[Any], run_ids: list[str], text: str = "Config") -> CompareScreen:
     pilot.app.open_compare(run_ids)  # type: ignore[attr-defined]
     await seen(pilot, text)
     screen = pilot.app.screen
@@ -88,7 +88,7 @@ async def test_lines_figures_and_settings_stand_on_one_set_of_columns(tmp_path: 
         assert sizes == ["parameters", "4,779,530", "11,173,962", "×", "2.34", "464,154", "×", "0.10"]
         assert row(shown, "train.seed").split() == ["train.seed", "3", "1", "1", "2", "3"]
         head = next(line for line in lines if line.startswith(" Configuration"))
-        assert [head.index(name) for name in ("best_5m-s3", "resnet18-plateau", "resnet32-he")] == [36, 65, 94]
+        assert [head.index(name) for name in ("best_5m-s3", "resnet18-plateau", "resnet32-he")] == [35, 64, 93]
 
 
 @pytest.mark.parametrize("size", [(60, 15), (80, 24), (99, 40), (120, 36), (160, 40), (300, 90)])
