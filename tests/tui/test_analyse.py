@@ -120,6 +120,12 @@ def test_a_study_keeps_its_own_settings_apart(
     assert "2.03 to 3.2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("line", ["--bn-study vgg_b_adam", "--bn-study vgg_a_adam --set optimizer.lrr=1"])
+def test_a_study_of_what_is_not_there_is_refused_at_once(asked: list[dict[str, Any]], line: str) -> None:
+    assert cli.main(shlex.split(line)) == 2
+    assert asked == []
+
+
 @pytest.mark.parametrize("line", ["--gradcam first", "--prune first", "--figure first", "--bn-study vgg_a_adam"])
 def test_json_is_the_whole_answer(
     line: str, asked: list[dict[str, Any]], make_run: MakeRun, capsys: pytest.CaptureFixture[str]

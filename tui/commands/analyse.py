@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from engine import analysis
+from engine import experiment as experiments
 from engine.errors import UserError
 from engine.runs import RunFolder
 from engine.text import clean
@@ -118,11 +119,13 @@ def bn_study(args: Namespace) -> int:
     changes = set_overrides(args)
     if args.device:
         changes.append(("train.device", args.device))
+    training = [change for change in changes if not change[0].startswith(STUDY_KEY)]
+    experiments.load(args.bn_study, training)  # a mistake is said at once, not when torch is loaded
     question = {
         "ask": "bn_study",
         "preset": args.bn_study,
         "runs": str(runs_folder(args).absolute()),
-        "set": [change for change in changes if not change[0].startswith(STUDY_KEY)],
+        "set": training,
         "study": [change for change in changes if change[0].startswith(STUDY_KEY)],
     }
     answer = _answer(question)
