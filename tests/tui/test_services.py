@@ -29,6 +29,19 @@ def test_the_list_is_new_only_when_something_changed(sample_runs: Path, add_run:
     assert len(watched.listing.runs) == 22
 
 
+def test_the_newest_runs_are_listed_before_the_others(sample_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.services.FIRST_RUNS", 5)
+    watched = RunList(sample_runs, lambda: None)
+    assert watched.poll()
+    newest = watched.listing
+    assert len(newest.runs) == 5
+    assert not newest.complete
+    assert watched.poll()
+    assert watched.listing.complete
+    assert len(watched.listing.runs) == 21
+    assert watched.listing.runs[:5] == newest.runs
+
+
 def test_only_runs_that_are_not_over_are_read_again(sample_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = RunList(sample_runs, lambda: None)
     watched.poll()
