@@ -3,7 +3,8 @@
 from textual.app import App
 
 from tui import theme
-from tui.dialogs import Question
+from tui.dialogs import Choice, Option, Question
+from tui.searched_list import MANY, SearchedChoice, choice
 
 
 class Asking(App[None]):
@@ -38,3 +39,13 @@ async def test_keys_typed_ahead_close_nothing_but_the_question() -> None:
         await pilot.pause()
         assert app.answers == [True]
         assert len(app.screen_stack) == 1
+
+
+def test_many_options_are_found_by_words_of_name_or_remark_the_names_first() -> None:
+    options = [Option("wrn", "wrn28_10", "best with resnet34"), Option("r34", "resnet34", "plateau")]
+    found = SearchedChoice("Presets", options).matching
+    assert [option.value for option in found("resnet34")] == ["r34", "wrn"]
+    assert [option.value for option in found("28 best")] == ["wrn"]
+    assert found("nothing") == []
+    assert isinstance(choice("Presets", options), Choice)
+    assert isinstance(choice("Presets", options * MANY), SearchedChoice)

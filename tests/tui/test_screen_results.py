@@ -237,13 +237,13 @@ async def test_keys(run: RunFolder) -> None:
         shown = await seen(pilot, "cat taken for dog ─")
         assert "said deer" not in shown
         await pilot.press("j")
-        await seen(pilot, "page 2 of 3")
+        await seen(pilot, "page 2 of 4")
         await pilot.press("k", "escape")
         await seen(pilot, "Worst mistakes")
         await pilot.press("tab", "tab")
         await seen(pilot, "Calibration")
         await pilot.press("[", "[", "G")
-        await seen(pilot, "page 6 of 6")
+        await seen(pilot, "page 8 of 8")
         await pilot.press("escape")
         await seen(pilot, "best_5m-s2", gone="Confusion")
 
@@ -256,7 +256,7 @@ async def test_pictures_are_asked_for_once_a_page(run: RunFolder) -> None:
         await pilot.press("j", "k", "j")
         await pilot.pause(0.1)
     images = [question["indices"] for question in engine.asked if question["ask"] == "images"]
-    assert images == [[100, 101, 102, 103, 104], [105, 106, 107, 108, 109]]
+    assert images == [[100, 101, 102, 103], [104, 105, 106, 107]]
 
 
 async def test_grad_cam_stands_beside_the_pictures_where_it_is_known(run: RunFolder) -> None:
