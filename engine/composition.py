@@ -46,10 +46,20 @@ class Tree:
 def compose(document: strict_yaml.Document, source: str, overrides: Sequence[Override] = ()) -> Tree:
     """Fill in the ingredients a preset names and apply ``--set`` overrides, in that order of precedence.
 
+    A published figure stays with the ingredients it was published for.
+
     Raises UserError when an override cannot be applied.
     """
     changes = [Change(key, _parse_override(key, text), f"--set {key}") for key, text in overrides]
-    return completed(read_tree(document, source), changes)
+    written = read_tree(document, source)
+    tree = completed(written, changes)
+    if changes and _ingredients(tree) != _ingredients(completed(written)):
+        tree.value = {key: value for key, value in tree.value.items() if key != "published"}
+    return tree
+
+
+def _ingredients(tree: Tree) -> list[Any]:
+    return [tree.value.get(kind) for kind in presets.INGREDIENTS]
 
 
 def read_tree(document: strict_yaml.Document, source: str) -> Tree:

@@ -86,6 +86,22 @@ def test_overrides_change_single_fields(key: str, value: str, read: Any) -> None
     assert read(loads(PRESET, overrides=[(key, value)]))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "stays"),
+    [
+        ("train.seed", "4", True),
+        ("train.epochs", "1", True),
+        ("architecture", "resnet_5m", True),
+        ("optimizer.lr", "0.001", True),
+        ("optimizer.lr", "0.01", False),
+        ("architecture.blocks", "[2, 4, 4, 2]", False),
+        ("augmentation", "norm", False),
+    ],
+)
+def test_a_published_figure_stays_with_its_ingredients(key: str, value: str, stays: bool) -> None:
+    assert (load("best_5m", [(key, value)]).published is not None) == stays
+
+
 def test_an_override_inside_a_named_ingredient_keeps_the_rest() -> None:
     experiment = load("best_5m", [("optimizer.lr", "0.01"), ("architecture.head", "[64]")])
     assert experiment.optimizer.lr == 0.01
