@@ -47,6 +47,9 @@ def _train(run: Path, *, resume: bool, allow_inexact: bool) -> int:
     from engine.process import Lock
     from engine.supervisor import ENGINE_BYTE
 
+    if not (run / "config.yaml").is_file():
+        print(f"{run} is no run folder: it holds no config.yaml", file=sys.stderr)
+        return 2
     lock = Lock(run / "lock")
     if not lock.acquire(ENGINE_BYTE):
         print(f"run {run.name} is held by another engine; stop that one first", file=sys.stderr)
