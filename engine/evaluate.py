@@ -16,6 +16,10 @@ WORST_KEPT = 200
 CALIBRATION_BINS = 15
 
 
+class LeftError(Exception):
+    """The evaluation was left before its end, because that was asked for."""
+
+
 @dataclass(frozen=True)
 class Score:
     """Loss per image and accuracy in percent."""
@@ -33,25 +37,35 @@ def logits_of(
     batch_size: int,
     views: Views = "none",
     share: float = 1.0,
+    leave: Callable[[], bool] = lambda: False,
 ) -> Tensor:
     """Logits (N, classes) float32 for ``images`` (N, H, W, C) uint8, in evaluation mode, on their device.
 
     With ``share`` below 1 only that part of the images, those of least confidence, is looked at in several views.
+
+    Raises:
+        LeftError: ``leave``, asked before every batch, said so.
     """
 
     def logits(some: Tensor, views: Views) -> Tensor:
-        return torch.cat([_forward(model, normalise(batch), runtime, views) for batch in torch.split(some, batch_size)])
+        parts = []
+        for batch in torch.split(some, batch_size):
+            if leave():
+                raise LeftError
+            parts.append(_forward(model, normalise(batch), runtime, views))
+        return torch.cat(parts)
 
     was_training = model.training
     model.eval()
-    if views == "none" or share == 1.0:
-        result = logits(images, views)
-    else:
+    try:
+        if views == "none" or share == 1.0:
+            return logits(images, views)
         result = logits(images, "none")
         unsure = result.softmax(1).amax(1).topk(max(1, round(share * len(images))), largest=False).indices
         result[unsure] = logits(images[unsure], views)
-    model.train(was_training)
-    return result
+        return result
+    finally:
+        model.train(was_training)
 
 
 def score(logits: Tensor, labels: Tensor, loss: Loss) -> Score:

@@ -142,8 +142,12 @@ class Recorder:
             found.append({"request": "stop", "by": by, "code": 128 + self._signal})
         return found
 
+    def end_is_asked(self) -> bool:
+        """Whether a signal or a request to stop waits to be taken up."""
+        return self._signal is not None or any(request["request"] == "stop" for request in tuple(self._requests))
+
     def leave_if_asked(self) -> None:
-        """Raises StopRequested where the end was asked for, though there is no step yet to finish and save."""
+        """Raises StopRequested where the end was asked for and there is no step to finish and save."""
         asked = self.requests()
         stop = next((request for request in asked if request["request"] == "stop"), None)
         if stop is None:

@@ -22,14 +22,15 @@ def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | N
     The test set chooses nothing here; ``chosen_on`` says on which set the best epoch was chosen, if any.
 
     Raises:
+        LeftError: the end of the run was asked for meanwhile; the weights are as they were.
         UserError: a run that has ended is tested again, and its results cannot be written.
     """
     accounts: dict[str, Any] = {}
     if training.best is not None:
         with _weights(training.model, training.best["weights"]):
-            accounts["best"] = {"epoch": training.best["epoch"], **_account(training)}
+            accounts["best"] = {"epoch": training.best["epoch"], **_account(training, recorder)}
     with training.evaluated_weights():
-        accounts["last"] = {"epoch": training.epoch, **_account(training)}
+        accounts["last"] = {"epoch": training.epoch, **_account(training, recorder)}
     if recorder is not None:
         for which, result in accounts.items():
             shown = {key: result[key] for key in ("epoch", "accuracy", "loss")}
@@ -46,8 +47,9 @@ def evaluate_test_set(training: Training, run: RunFolder, recorder: Recorder | N
     return {"test": {which: result["accuracy"] for which, result in accounts.items()}}
 
 
-def _account(training: Training) -> dict[str, Any]:
+def _account(training: Training, recorder: Recorder | None) -> dict[str, Any]:
     settings = training.experiment.train
+    stopping = {"leave": recorder.end_is_asked} if recorder is not None else {}
     logits = logits_of(
         training.model,
         training.data.test_images,
@@ -56,6 +58,7 @@ def _account(training: Training) -> dict[str, Any]:
         settings.eval_batch_size,
         settings.tta,
         settings.tta_share,
+        **stopping,
     )
     return account(logits, training.data.test_labels, training.plain_loss, training.data.classes)
 

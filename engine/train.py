@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from engine.checkpoint import Checkpointer
-from engine.evaluate import Score, logits_of, score
+from engine.evaluate import LeftError, Score, logits_of, score
 from engine.meters import Means
 from engine.recorder import Recorder, StopRequested
 from engine.training import Training
@@ -75,10 +75,15 @@ def _record_step(training: Training, recorder: Recorder) -> Means:
 
 def _end_epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     means = _log_step(training, recorder)
-    epoch_s = training.stopwatch.lap()
+    epoch_s = training.stopwatch.lap_s
     metrics: dict[str, float] = {"train_loss": means.loss, "train_accuracy": means.accuracy}
     began = time.monotonic()
-    watched = _evaluate(training, recorder)
+    try:
+        watched = _evaluate(training, recorder)
+    except LeftError:  # the epoch stays open: a resume has nothing of it left to train and evaluates it
+        _attend(training, recorder, checkpointer)
+        raise
+    training.stopwatch.restart()
     if watched is not None:
         prefix = "test" if training.watches_test else "val"
         metrics |= {f"{prefix}_loss": watched.loss, f"{prefix}_accuracy": watched.accuracy}
@@ -131,11 +136,15 @@ def _evaluate(training: Training, recorder: Recorder) -> Score | None:
     recorder.update(phase="evaluating")
     with training.timed("evaluation"), training.evaluated_weights() as model:
         logits = logits_of(
-            model, images, training.normalise, training.runtime, training.experiment.train.eval_batch_size
+            model,
+            images,
+            training.normalise,
+            training.runtime,
+            training.experiment.train.eval_batch_size,
+            leave=recorder.end_is_asked,
         )
     result = score(logits, labels, training.plain_loss)
     recorder.update(phase="training")
-    training.stopwatch.restart()
     return result
 
 

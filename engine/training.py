@@ -54,7 +54,7 @@ class Stopwatch:
 
     @property
     def lap_s(self) -> float:
-        """Seconds since the last lap or restart."""
+        """Seconds since the last restart."""
         return self.active_s - self._lap_from
 
     def start(self) -> None:
@@ -74,12 +74,6 @@ class Stopwatch:
         now = self.active_s
         elapsed, self._rate_from = now - self._rate_from, now
         return count / elapsed if elapsed > 0 else 0.0
-
-    def lap(self) -> float:
-        """``lap_s``, and the next lap begins."""
-        now = self.active_s
-        elapsed, self._lap_from = now - self._lap_from, now
-        return elapsed
 
 
 class Training:

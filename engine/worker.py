@@ -20,6 +20,7 @@ from engine.data.dataset import Dataset
 from engine.data.dataset import load as load_data
 from engine.device import Runtime
 from engine.errors import UserError
+from engine.evaluate import LeftError
 from engine.experiment import Experiment, loads
 from engine.profile import Profile
 from engine.recorder import Recorder, StopRequested
@@ -124,7 +125,7 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
         train(training, recorder, checkpointer)
         recorder.write_summary(phase="testing", **training.progress())
         with training.timed("testing"):
-            results = evaluate_test_set(training, run, recorder)
+            results = _test(training, run, recorder)
         if experiment.optimizer.algorithm == "dessilbi" and not checkpointer.problem:
             inclusion.record(run)
     finally:
@@ -133,6 +134,14 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
             _say(training.profile.finish())
     reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
     recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
+
+
+def _test(training: Training, run: RunFolder, recorder: Recorder) -> dict[str, Any]:
+    try:
+        return evaluate_test_set(training, run, recorder)
+    except LeftError:  # all is trained and saved: a resume tests it
+        recorder.leave_if_asked()
+        raise
 
 
 def _read_data(experiment: Experiment, recorder: Recorder) -> Dataset:

@@ -12,9 +12,12 @@ from engine.augment import EpochPlan
 from engine.counting import count
 from engine.data.dataset import Dataset
 from engine.errors import UserError
+from engine.evaluate import LeftError
 from engine.experiment import Experiment, loads
 from engine.graph import DeviceStep
 from engine.recorder import StopRequested
+from engine.runs import RunFolder
+from engine.test_set import evaluate_test_set
 from engine.train import DivergedError, epoch_line, train
 from engine.training import Stopwatch, Training
 from engine.worker import refuse_lone_image
@@ -30,14 +33,15 @@ train: {epochs: 3, batch_size: 20, seed: 3, device: cpu, precision: fp32, thread
 
 
 class Notes:
-    """A recorder that keeps everything in memory and asks for what the test wants at a given step."""
+    """A recorder that keeps everything in memory and asks for the end at a given step or evaluation."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_at: int | None = None, stop_in_evaluation: int | None = None) -> None:
         self.records: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.offset = 0
         self._stop_at = stop_at
-        self._steps = 0
+        self._stop_in_evaluation = stop_in_evaluation
+        self._steps = self._evaluations = 0
 
     def record(self, kind: str, **fields: Any) -> None:
         timeless = {key: value for key, value in fields.items() if key not in ("images_s", "epoch_s", "eval_s")}
@@ -56,7 +60,15 @@ class Notes:
 
     def requests(self) -> list[dict[str, Any]]:
         self._steps += 1
-        return [{"request": "stop", "by": "test"}] if self._steps == self._stop_at else []
+        return [{"request": "stop", "by": "test"}] if self._steps == self._stop_at or self._left else []
+
+    def end_is_asked(self) -> bool:
+        self._evaluations += 1
+        return self._left
+
+    @property
+    def _left(self) -> bool:
+        return self._evaluations == self._stop_in_evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +154,30 @@ def test_a_resume_ends_with_the_same_weights_and_records(stop_at: int, data: Dat
     assert unbroken.best is not None
     assert continued.best is not None
     assert {**unbroken.best, "weights": None} == {**continued.best, "weights": None}
+
+
+@pytest.mark.parametrize("evaluation", [1, 2, 3])
+def test_a_stop_in_an_evaluation_does_not_wait_for_its_end_and_resumes_exactly(
+    evaluation: int, data: Dataset, tmp_path: Path
+) -> None:
+    unbroken, all_records = whole_run(experiment(), data, tmp_path / "unbroken")
+    broken, first = fresh(experiment(), data), Notes(stop_in_evaluation=evaluation)
+    with pytest.raises(StopRequested):
+        finish(broken, first, tmp_path / "broken")
+    assert [record["kind"] for record in first.records].count("epoch") == evaluation - 1
+    assert broken.model.training
+    continued, second = resumed(experiment(), data, tmp_path / "broken")
+    assert same(unbroken, continued)
+    assert first.records + second.records == all_records.records
+
+
+def test_a_stop_in_the_last_test_leaves_the_weights_as_they_were(data: Dataset, tmp_path: Path) -> None:
+    training, _ = whole_run(experiment(), data, tmp_path / "ckpt")
+    before = everything(training)
+    with pytest.raises(LeftError):
+        evaluate_test_set(training, RunFolder(tmp_path), Notes(stop_in_evaluation=1))  # type: ignore[arg-type]
+    assert training.model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in everything(training).items())
 
 
 @pytest.mark.mutant
@@ -230,12 +266,12 @@ def test_an_epoch_is_timed_without_its_pauses_and_over_its_resumes(monkeypatch: 
     resumed = Stopwatch(stopwatch.active_s, stopwatch.lap_s)
     resumed.start()
     after(1)
-    assert resumed.lap() == 6
+    assert resumed.lap_s == 6
     assert resumed.rate(10) == 10
     after(4)
     resumed.restart()
     after(1)
-    assert (resumed.lap(), resumed.active_s) == (1, 11)
+    assert (resumed.lap_s, resumed.active_s) == (1, 11)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be asked in earnest")
