@@ -274,11 +274,12 @@ async def test_pause_resume_and_checkpoint_reach_the_run(sample_runs: Path, monk
 async def test_a_run_is_named_tagged_and_noted_in_a_form(sample_runs: Path) -> None:
     async with StillApp(sample_runs).run_test(size=(120, 36)) as pilot:
         screen = await listed(pilot)
-        await pilot.press("G", "e")
-        assert isinstance(pilot.app.screen, Form)
-        await pilot.press("ctrl+u", *"anew", "tab", *"one two", "enter")
+        await pilot.press("G")
         under = screen.here()
         assert under is not None
+        await pilot.press("e")
+        assert isinstance(pilot.app.screen, Form)
+        await pilot.press("ctrl+u", *"anew", "tab", *"one two", "enter")
         await until(pilot, lambda: RunFolder(under.path).view().name == "anew", "it is renamed")
         assert RunFolder(under.path).view().tags == ("one", "two")
         await pilot.press("u")
