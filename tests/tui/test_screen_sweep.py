@@ -1,12 +1,14 @@
 """The sweep's screen: the table of a run's sweep, kept up to date, and what can be done from it."""
 
+import socket
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from engine import atomic, queue, runs, sweep
+from engine import atomic, queue, runs, sweep, system
 from engine.campaign import Campaign
 from engine.runs import RunFolder, RunView, SummaryWriter
 from tui.app import CifarApp
@@ -14,7 +16,7 @@ from tui.screens.base import BaseScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sweep import SweepScreen, SweepTable
 from tui.searched_list import SearchedChoice
-from watching import until
+from watching import shaded, until
 
 SWEEP = """\
 base:
@@ -35,6 +37,8 @@ rows:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runs folder in which the first of three rows is finished and the second waits."""
     monkeypatch.setattr(queue, "ensure_runner", lambda root: False)
+    ids = (f"20261121-120000-{number:06x}" for number in count(1))
+    monkeypatch.setattr(runs, "new_run_id", lambda: next(ids))
     path = tmp_path / "trial.yaml"
     path.write_text(SWEEP)
     found = sweep.load(str(path))
@@ -140,6 +144,26 @@ async def test_a_row_opens_its_run_and_one_without_says_how_to_get_one(
         await pilot.press("G", "enter")
         assert "a puts what is missing into the queue" in text(app)
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize("shade", ["dark", "light"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+def test_snapshots(
+    snap_compare: Any, root: Path, size: tuple[int, int], shade: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = system.Sample(0.0, 11.0, int(2.3 * 2**30), 256 * 2**30, ())
+    monkeypatch.setattr(system, "sample", lambda: sample)
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-gpu2")
+    monkeypatch.setenv("HOME", str(root.parent))
+    app = shaded(CifarApp(root), shade)
+
+    async def show(pilot: Pilot[Any]) -> None:
+        await opened(app, pilot)
+        await until(pilot, lambda: app.services.machine.device, "the machine is looked at")
+        app.screen._tick_now()  # type: ignore[attr-defined]
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=size, run_before=show)
 
 
 async def test_a_sweep_that_is_gone_is_said(root: Path, tmp_path: Path) -> None:
