@@ -78,9 +78,10 @@ def checkpoint(run: RunFolder, by: str) -> str:
 
 
 def _request(run: RunFolder, kind: Request, by: str) -> str:
-    state = run.view().state
-    if state not in LIVE - {"queued"}:
-        raise UserError(f"run {run.id} is {state}; only a run in progress can do that")
+    view = run.view()
+    refuse_elsewhere(view)
+    if view.state not in LIVE - {"queued"}:
+        raise UserError(f"run {run.id} is {view.state}; only a run in progress can do that")
     return run.request(kind, by)
 
 
@@ -105,14 +106,19 @@ def is_held(run: RunFolder) -> bool:
 def check_free(run: RunFolder) -> None:
     """Raises UserError for a run that may not be started or continued from here now."""
     view = run.view()
+    refuse_elsewhere(view)  # before the lock, which a network disk shows held to every host
     if is_held(run):
         raise UserError(f"run {run.id} is in progress; follow it with --watch {run.id}, end it with --stop {run.id}")
-    if view.state == "unknown":
-        raise UserError(f"run {run.id} may be in progress {view.reason}; start or stop it there")
     if view.read_only:
         raise UserError(f"run {run.id} can only be looked at: {view.problem or 'others can write to its folder'}")
     if view.state == "finished":
         raise UserError(f"run {run.id} is finished; to train it further use --resume {run.id} --set train.epochs=N")
+
+
+def refuse_elsewhere(view: RunView) -> None:
+    """Raises UserError, with the host's name, for a run whose processes are those of another host or container."""
+    if view.state == "unknown":
+        raise UserError(f"run {view.id} may be in progress {view.reason}; start, stop or pause it there")
 
 
 def train_settings(run: RunFolder) -> dict[str, Any]:

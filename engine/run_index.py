@@ -291,7 +291,7 @@ def on_network(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
         where = mounted.replace("\\040", " ").rstrip("/")
         if (place == where or place.startswith(f"{where}/")) and len(where) >= len(best):
             best, kind = where, mounted_kind
-    return kind in _NETWORK or kind.startswith("fuse.")
+    return kind in _NETWORK or kind == "fuse" or kind.startswith("fuse.")
 
 
 def _cache_folder() -> Path:

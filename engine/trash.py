@@ -26,13 +26,13 @@ def discard(path: Path) -> str:
     view = look(path)
     if view.read_only:
         raise UserError(f"run {view.id} is read-only: it belongs to another user or can be written by one")
+    if view.state == "unknown":
+        raise UserError(f"run {view.id} may be in progress {view.reason}; delete it there")
     lock = Lock(path / "lock")
     try:
         # Held over the rename, so that nothing starts in a folder that is about to go.
         if view.state in ("starting", "running", "paused") or not (lock.acquire(0) and lock.acquire(1)):
             raise UserError(f"run {view.id} is in progress; stop it first with: cifar-tui --stop {view.id}")
-        if view.state == "unknown":
-            raise UserError(f"run {view.id} may be in progress {view.reason}; delete it there")
         trashed = f".trash-{view.id}"
         os.rename(path, path.parent / trashed)
     finally:

@@ -73,14 +73,14 @@ def _data(experiment: Experiment) -> Iterator[str]:
     if not needs_download(data):
         return
     release, root = RELEASES[data.name], data_root(None)
-    if all((root / name).is_file() for name in release.archives):
-        return
     existing = _nearest(root)
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         yield (
             f"{release.title} is not in {root}, and that folder cannot be written: "
             "use --data DIR with a folder that holds it or that can be written"
         )
+        return
+    if all((root / name).is_file() for name in release.archives):
         return
     reason = _unreachable(release.url + release.archives[0])
     if reason:

@@ -306,7 +306,9 @@ def _stop(run: RunView) -> str:
     from engine import launch, queue
 
     folder = RunFolder(run.path)
-    if folder.view().state == "queued":
+    view = folder.view()
+    launch.refuse_elsewhere(view)
+    if view.state == "queued":
         queue.remove(run.path.parent, run.id, by=who())
         return "is taken out of the queue"
     if not launch.stop(folder):

@@ -288,6 +288,8 @@ def test_local_disks_use_wal_and_a_private_file(root: Path) -> None:
         ("/dev/vda / ext4 rw 0 0\nserver:/home {there} nfs4 rw 0 0\n", True),
         ("server:/ / nfs rw 0 0\n/dev/vdb {there} xfs rw 0 0\n", False),
         ("/dev/vda / ext4 rw 0 0\nhost {parent} fuse.sshfs rw 0 0\n", True),
+        ("/dev/vda / ext4 rw 0 0\nbucket {there} fuse rw 0 0\n", True),
+        ("/dev/vda / ext4 rw 0 0\n/dev/vdb {there} fuseblk rw 0 0\n", False),
         ("/dev/vda / ext4 rw 0 0\nscratch {there}er lustre rw 0 0\n", False),
         ("", False),
     ],

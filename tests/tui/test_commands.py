@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine import experiment as experiments
-from engine import launch, runs
+from engine import launch, process, runs
 from engine.data.releases import RELEASES
 from engine.errors import UserError
 from engine.runs import RunFolder
@@ -264,6 +264,22 @@ def test_stop_of_a_finished_run_says_so(shell: Shell, make_run: MakeRun) -> None
     code, _, err = shell("--stop", "alpha")
     assert code == 2
     assert "is finished" in err
+
+
+@pytest.mark.parametrize("asked", ["--stop", "--pause", "--continue", "--resume", "--delete"])
+def test_a_run_of_another_host_is_browsed_and_refused_with_its_name(
+    shell: Shell, make_run: MakeRun, asked: str
+) -> None:
+    run = make_run("alpha", state="running")
+    attempt = run.newest_attempt()
+    assert attempt is not None
+    elsewhere = {**process.Identity.current().to_json(), "host": "gpu\x1b[31m7", "boot_id": "another boot"}
+    (attempt.path / "proc.json").write_text(json.dumps({"supervisor": elsewhere, "engine": elsewhere}))
+    assert "unknown" in shell("--list")[1]
+    assert "on gpu7, last sign" in shell("--show", "alpha")[1]
+    code, out, err = shell(asked, "alpha")
+    assert (code, out) == (2, "")
+    assert "may be in progress on gpu7, last sign" in err
 
 
 def test_stop_takes_a_waiting_run_out_of_the_queue(shell: Shell, make_run: MakeRun) -> None:

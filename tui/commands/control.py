@@ -21,6 +21,7 @@ def stop(args: Namespace) -> int:
     """``--stop RUN``: end it after its current step, with a checkpoint; a waiting one leaves the queue."""
     run = find_run(args, args.stop)
     view = run.view()
+    launch.refuse_elsewhere(view)
     if view.state == "queued":
         queue.remove(run.path.parent, run.id, by=who())
         print(f"run {run.id} is taken out of the queue")
