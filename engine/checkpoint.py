@@ -70,6 +70,11 @@ class Checkpointer:
         self._pending: Future[None] | None = None
         self.problem = ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether a save is still under way, for whose end the next one would wait."""
+        return self._pending is not None and not self._pending.done()
+
     def save(self, state: State, best: State | None, metrics_offset: int) -> None:
         """Write ``state`` (and the best weights it goes with) behind the caller's back.
 

@@ -47,7 +47,8 @@ def continue_from(root: Path, parent: RunFolder, overrides: Sequence[Override], 
         raise UserError(f"run {parent.id} has no checkpoint to continue from; train anew with cifar-tui --run {config}")
     user = {**parent.user(), "name": name or experiment.name or parent.view().name, "archived": False}
     user.pop("schema", None)
-    summary = {**experiment.headline(), "parent": parent.id, "continues": before.config_hash}
+    notes = parent.summary().get("notes", {})
+    summary = {**experiment.headline(), "parent": parent.id, "continues": before.config_hash, "notes": notes}
     run = runs.create(root, experiment.to_yaml(), summary, user)
     _copy(parent, run)
     return run

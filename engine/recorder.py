@@ -1,7 +1,8 @@
 """The engine's clerk: metrics and summary into the run folder, requests and signals out of it. No torch here.
 
-The training loop calls in and never waits for a disk: a thread keeps the heartbeat, syncs the log once a second and
-looks for control files twice a second. What it writes it copies under the lock and flushes without it.
+The training loop calls in and never waits for a disk: one thread looks for control files twice a second, one syncs the
+log and one writes the summary, each once a second, so that a sync that takes long delays neither of the others. What
+they write they copy under the lock and flush without it.
 """
 
 import os
@@ -9,6 +10,8 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,9 +20,13 @@ from engine.errors import UserError
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
 
 TICK_S = 0.5
+BEAT_S = 1.0
+SLOW_SYNC_S = 2.0
+SYNCS_REMEMBERED = 20
 PROMISE_S = 5.0
 SPARK_POINTS = 32
 ECHO_S = 0.3
+DISK = "disk"
 
 
 class StopRequested(Exception):  # noqa: N818  (nothing went wrong)
@@ -41,6 +48,9 @@ class Recorder:
         self._fields: dict[str, Any] = {**run.summary(), **facts}
         spark = self._fields.get("spark")
         self._spark: list[float] = list(spark) if isinstance(spark, list) else []
+        notes = self._fields.get("notes")
+        self._notes: dict[str, str] = {**notes, DISK: ""} if isinstance(notes, dict) else {}
+        self._sync_s: deque[float] = deque(maxlen=SYNCS_REMEMBERED)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._summaries = self._summaries_written = 0
@@ -49,18 +59,23 @@ class Recorder:
         self._signal_at = 0.0
         self._gone = False
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._tick, name="recorder", daemon=True)
+        turns = ((self._listen, TICK_S), (self.flush, BEAT_S), (self.write_summary, BEAT_S))
+        self._threads = [
+            threading.Thread(target=self._repeat, args=turn, name="recorder", daemon=True) for turn in turns
+        ]
 
     def __enter__(self) -> "Recorder":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._metrics.sync()
         self._metrics.close()
 
@@ -75,7 +90,8 @@ class Recorder:
         """Make the log survive a power cut."""
         with self._lock:
             self._metrics.retry()
-        self._metrics.flush()
+        with self._timed_sync():
+            self._metrics.flush()
 
     def record(self, kind: str, **fields: Any) -> None:
         """Append one record to metrics.jsonl."""
@@ -87,12 +103,21 @@ class Recorder:
         with self._lock:
             self._fields.update(fields)
 
+    def note(self, about: str, text: str) -> None:
+        """Say beside the run what one should know of it, in place of what was said of the same before; "" says nothing.
+
+        Unlike a problem it asks for nothing to be done, and it stays when the run has ended.
+        """
+        with self._lock:
+            self._notes[about] = text
+
     def write_summary(self, **fields: Any) -> None:
         """Change the summary and write it now."""
         with self._lock:
             self._fields.update(fields, heartbeat=round(time.time(), 3), promise_s=PROMISE_S, schema=1)
             problems = [str(self._fields.get("problem", "")), self._metrics.problem]
-            summary = {**self._fields, "problem": "; ".join(filter(None, problems))}
+            notes = {about: text for about, text in self._notes.items() if text}
+            summary = {**self._fields, "problem": "; ".join(filter(None, problems)), "notes": notes}
             self._summaries += 1
             number = self._summaries
         with self._writing:
@@ -100,7 +125,8 @@ class Recorder:
                 return
             self._summaries_written = number
             try:
-                self._summary.write(summary)
+                with self._timed_sync():
+                    self._summary.write(summary)
             except FileNotFoundError:
                 self._gone = not self._run.path.is_dir()
                 if not self._gone:
@@ -124,6 +150,7 @@ class Recorder:
                 free_reserve(self._run.path)
                 self._metrics.shrink(RESERVE_BYTES // 2)
                 self._metrics.sync()
+        self.note(DISK, "")
         last = {"state": state, "reason": reason, "ended": round(time.time(), 3), "eta_s": None}
         self.write_summary(**{**fields, **last})
 
@@ -172,19 +199,22 @@ class Recorder:
         self.end("stopped", "left at once, without a checkpoint", by=by)
         os._exit(128 + number)
 
-    def _tick(self) -> None:
-        beats = 0
-        while not self._closed.wait(TICK_S):
-            for request in self._run.take_requests():
-                self._requests.append(request)
-            beats += 1
-            if beats % 2:
-                continue
-            self._beat()
+    def _repeat(self, turn: Callable[[], object], interval_s: float) -> None:
+        while not self._closed.wait(interval_s):
+            try:
+                turn()
+            except OSError as error:
+                self.update(problem=f"{error.strerror}: {error.filename or self._run.path}")
 
-    def _beat(self) -> None:
-        try:
-            self.flush()
-            self.write_summary()
-        except OSError as error:
-            self.update(problem=f"{error.strerror}: {error.filename or self._run.path}")
+    def _listen(self) -> None:
+        self._requests.extend(self._run.take_requests())
+
+    @contextmanager
+    def _timed_sync(self) -> Iterator[None]:
+        """Around what waits for the disk: when that took long of late, it is said beside the run."""
+        began = time.monotonic()
+        yield
+        with self._lock:
+            self._sync_s.append(time.monotonic() - began)
+            slowest = max(self._sync_s)
+            self.note(DISK, f"the disk is slow: a sync took {slowest:.0f} s" if slowest >= SLOW_SYNC_S else "")

@@ -18,6 +18,7 @@ from engine.verdict import LIVE, State, derive, describes
 
 SCHEMA = 1
 RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}", re.ASCII)
+MOST_NOTES = 8
 NEWER = "written by a newer version of cifar-tui"
 
 
@@ -26,6 +27,7 @@ class RunView:
     """One run as it is now. Every text is cleaned; accuracies are in percent, times in unix seconds or seconds.
 
     ``settled`` says that it is over for good unless somebody resumes it: such a view may be remembered.
+    A ``problem`` asks for something to be done, a ``notice`` is only good to know.
     """
 
     id: str
@@ -33,6 +35,7 @@ class RunView:
     state: State
     reason: str = ""
     problem: str = ""
+    notice: str = ""
     read_only: bool = False
     settled: bool = False
     quiet: bool = False
@@ -100,6 +103,7 @@ class RunView:
 _SHARED_TEXTS = (
     "id",
     "reason",
+    "notice",
     "by",
     "host",
     "architecture",
@@ -197,6 +201,7 @@ def _summary_fields(summary: dict[str, Any]) -> dict[str, Any]:
         "sweep": as_text(sweep.get("name")),
         "sweep_row": as_integer(sweep.get("row")),
         "published": _published(summary.get("published")),
+        "notice": "; ".join(filter(None, map(as_text, list(as_object(summary.get("notes")).values())[:MOST_NOTES]))),
     }
 
 

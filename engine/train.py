@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from engine.checkpoint import Checkpointer
@@ -11,6 +13,7 @@ from engine.recorder import Recorder, StopRequested
 from engine.training import Training
 
 HOLD_S = 0.1
+SAVING = "saving"
 
 
 class DivergedError(Exception):
@@ -30,6 +33,7 @@ def train(training: Training, recorder: Recorder, checkpointer: Checkpointer) ->
         _epoch(training, recorder, checkpointer)
     training.take_slow_weights()
     _save(training, recorder, checkpointer)
+    recorder.update(phase=SAVING)
     checkpointer.wait()
     training.stopwatch.stop()
 
@@ -157,9 +161,20 @@ def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpo
 def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     if int(training.meters.bad_step) >= 0:
         raise _diverged(training, int(training.meters.bad_step))
-    with training.timed("checkpoint"):
+    with _while_busy(recorder, checkpointer), training.timed("checkpoint"):
         checkpointer.save(training.state_dict(), training.best, recorder.offset)
     training.note_checkpoint()
+
+
+@contextmanager
+def _while_busy(recorder: Recorder, checkpointer: Checkpointer) -> Iterator[None]:
+    """Where the disk has not yet taken the checkpoint before, training waits for it: that is said."""
+    if not checkpointer.busy:
+        yield
+        return
+    recorder.update(phase=SAVING)
+    yield
+    recorder.update(phase="training")
 
 
 def _attend(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
@@ -196,8 +211,8 @@ def _hold(training: Training, recorder: Recorder, checkpointer: Checkpointer) ->
 
 
 def _stop(training: Training, recorder: Recorder, checkpointer: Checkpointer, request: dict[str, Any]) -> None:
-    recorder.update(phase="saving", **training.progress())
     _save(training, recorder, checkpointer)
+    recorder.update(phase=SAVING, **training.progress())
     checkpointer.wait()
     recorder.answer(request)
     raise StopRequested(str(request.get("by", "")), int(request.get("code", 143)))

@@ -61,7 +61,8 @@ def _doing(view: RunView, palette: Palette, waited_s: float | None) -> list[Part
 def _reason(view: RunView, palette: Palette) -> list[Part]:
     told = "; ".join(part for part in (view.reason, view.problem) if part)
     style = palette.style("bad" if view.problem or view.state in ("failed", "diverged", "crashed") else "dim")
-    return [(f"  {told}", style)] if told else []
+    parts = [(f"  {told}", style)] if told else []
+    return [*parts, (f"  {view.notice}", palette.style("warn" if view.live else "dim"))] if view.notice else parts
 
 
 def _ingredients(view: RunView, palette: Palette) -> list[Part]:

@@ -257,6 +257,7 @@ def facts(view: RunView, config: str) -> list[Fact]:
         ("tags", " ".join(view.tags)),
         ("note", view.note.partition("\n")[0]),
         ("folder", view.problem),
+        ("notice", view.notice),
         ("reason", view.reason if not view.live else ""),
     ]
     return [(label, value) for label, value in every if value]

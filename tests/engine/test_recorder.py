@@ -9,10 +9,12 @@ import pytest
 
 from engine import metrics_log, runs
 from engine.checkpoint import Checkpointer
-from engine.recorder import Recorder, StopRequested
+from engine.recorder import SYNCS_REMEMBERED, Recorder, StopRequested
 from engine.runs import RunFolder, SummaryWriter
 
 PATIENCE_S = 60.0
+
+Until = Callable[[Callable[[], object], str], None]
 
 
 class SlowDisk:
@@ -47,7 +49,7 @@ def test_a_record_never_waits_for_a_slow_disk(slow: str, run: RunFolder, monkeyp
     else:
         monkeypatch.setattr(SummaryWriter, "write", disk)
     recorder = Recorder(run, {})
-    heart = threading.Thread(target=recorder._beat)
+    heart = threading.Thread(target=recorder.flush if slow == "the log's flush" else recorder.write_summary)
     heart.start()
     assert disk.began.wait(PATIENCE_S)
     assert returns(lambda: recorder.record("step", step=1))
@@ -56,6 +58,56 @@ def test_a_record_never_waits_for_a_slow_disk(slow: str, run: RunFolder, monkeyp
     disk.let_go.set()
     heart.join()
     assert b'"step":1' in (run.path / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("slow", ["the log's flush", "the summary's"])
+def test_a_slow_disk_delays_neither_requests_nor_the_other_file(
+    slow: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    disk, synced, written = SlowDisk(), threading.Event(), threading.Event()
+    flush_is_slow = slow == "the log's flush"
+    monkeypatch.setattr(metrics_log, "_fdatasync", disk if flush_is_slow else lambda _fd: synced.set())
+    monkeypatch.setattr(SummaryWriter, "write", (lambda *_: written.set()) if flush_is_slow else disk)
+    try:
+        with Recorder(run, {}) as recorder:
+            assert disk.began.wait(PATIENCE_S)
+            run.request("pause", "ann")
+            until(lambda: recorder.requests(), "the request is taken")
+            (written if flush_is_slow else synced).clear()
+            assert (written if flush_is_slow else synced).wait(PATIENCE_S)
+            disk.let_go.set()
+    finally:
+        disk.let_go.set()
+
+
+def test_a_slow_disk_is_said_beside_the_run_until_it_is_quick_again(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, takes_s = [100.0], [0.1]
+
+    def sync(_fd: int) -> None:
+        now[0] += takes_s[0]
+
+    monkeypatch.setattr("engine.recorder.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(metrics_log, "_fdatasync", sync)
+    recorder = Recorder(run, {})
+
+    def said(syncs: int, each_s: float) -> str:
+        takes_s[0] = each_s
+        for _ in range(syncs):
+            recorder.flush()
+        recorder.write_summary()
+        return run.view().notice
+
+    recorder.note("compile", "not compiled: no room")
+    assert said(1, 0.1) == "not compiled: no room"
+    assert said(1, 5.0) == "not compiled: no room; the disk is slow: a sync took 5 s"
+    assert said(3, 0.1).endswith("the disk is slow: a sync took 5 s")
+    assert said(SYNCS_REMEMBERED, 0.1) == "not compiled: no room"
+    said(1, 5.0)
+    recorder.end("finished")
+    assert run.view().notice == "not compiled: no room"
+    assert Recorder(run, {})._notes == {"compile": "not compiled: no room", "disk": ""}
 
 
 def test_of_two_summaries_the_newer_one_stays(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

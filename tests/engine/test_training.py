@@ -1,5 +1,6 @@
 """Training on a small synthetic set: exact resumes, what each saved item is needed for, divergence, early stopping."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import checkpoint, device
+from engine import atomic, checkpoint, device
 from engine.augment import EpochPlan
 from engine.counting import count
 from engine.data.dataset import Dataset
@@ -393,3 +394,31 @@ def test_a_captured_step_trains_as_the_plain_one(optimizer: str, data: Dataset, 
     finish(training, Notes(), tmp_path / "b")
     one, other = everything(plain), everything(training)
     assert all(torch.allclose(t.float(), other[name].float(), rtol=1e-2, atol=1e-3) for name, t in one.items())
+
+
+class SlowDisk:
+    """Syncs of files that do not end before the summary says that training waits for one."""
+
+    def __init__(self, training: Training, notes: Notes) -> None:
+        self._training, self._notes = training, notes
+        self.said_at_step = 0
+
+    def sync(self, _descriptor: int) -> None:
+        deadline = time.monotonic() + 60
+        while not self.said_at_step and time.monotonic() < deadline:
+            if self._notes.summary.get("phase") == "saving":
+                self.said_at_step = self._training.step
+            time.sleep(0.001)
+
+
+@pytest.mark.parametrize(("every", "waits_at"), [("0", 5), ("1000", 15)])
+def test_training_goes_on_while_a_slow_disk_takes_a_checkpoint_and_says_so_where_it_has_to_wait(
+    every: str, waits_at: int, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints fall due at steps 4 and 5, or at the last step alone."""
+    training, notes = fresh(experiment(("train.checkpoint_every", every), ("train.log_every", "4")), data), Notes()
+    disk = SlowDisk(training, notes)
+    monkeypatch.setattr(atomic, "_sync", disk.sync)
+    finish(training, notes, tmp_path)
+    assert disk.said_at_step == waits_at
+    assert checkpoint.candidates(tmp_path)[0].step == 15

@@ -145,6 +145,14 @@ def test_show_puts_the_published_figure_beside_ours(shell: Shell, make_run: Make
     assert "stem: 16" in shown["config"]
 
 
+def test_show_says_what_is_good_to_know_of_a_run(shell: Shell, make_run: MakeRun) -> None:
+    make_run("alpha", notes={"compile": "not compiled: no room", "": 3, "disk": "", "other": HOSTILE})
+    out = shell("--show", "alpha")[1].splitlines()
+    said = out[out.index("Notice") + 1]
+    assert said.strip().startswith("not compiled: no room; ")
+    assert not set(said) & {"\x1b", "\x07", "\x9b", "‮"}
+
+
 def test_compare_shows_differences_and_only_the_settings_that_differ(shell: Shell, make_run: MakeRun) -> None:
     make_run("alpha", config="optimizer: {lr: 0.1, algorithm: sgd}\n", **RESULTS)
     other = {**RESULTS, "test": {"best": 60.5, "last": 58.0}, "parameters": 141236}

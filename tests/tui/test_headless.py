@@ -133,6 +133,22 @@ def test_json_is_one_strict_object_a_line() -> None:
     assert not set("".join(lines)) & ESCAPES
 
 
+NOTICE = "not compiled: InvalidCxxCompiler: No working C++ compiler found"
+
+
+def test_a_notice_is_shown_by_each_display_when_it_comes() -> None:
+    noted = view(notice=NOTICE)
+    lines = plain((view(), [], False), (noted, [], False), (noted, [epoch(1, 50.0)], False), (view(), [], False))
+    assert lines.count(f"  {NOTICE}") == 1
+    written: list[str] = []
+    display = JsonDisplay(written.append)
+    for now in (view(), noted, noted):
+        display.show(now, [], False)
+    events = [json.loads(line) for line in written]
+    assert [event["notice"] for event in events if event["kind"] == "state"] == ["", NOTICE]
+    assert NOTICE in drawn(noted, None, 120, 36)
+
+
 def test_json_values_that_are_no_json() -> None:
     assert to_line({"a": [float("inf"), (1, 2)], "b": "\x9b"}) == '{"a":[null,[1,2]],"b":"\\u009b"}'
 

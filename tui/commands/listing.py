@@ -118,6 +118,7 @@ def show(args: Namespace) -> int:
 def description(run: RunFolder, view: RunView) -> list[str]:
     """All about a run: state, figures, settings, paths."""
     sections = [_facts(view), _section("Results", result_lines(view)), _section("Problem", [view.problem])]
+    sections.append(_section("Notice", [view.notice]))
     sections.append(_section("Note", view.note.splitlines()))
     sections.append(_section("Configuration", _clean_config(run)))
     sections.append(_section("Files", [str(path) for path in _files(run)]))

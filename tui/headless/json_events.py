@@ -15,21 +15,22 @@ Write = Callable[[str], object]
 class JsonDisplay:
     """Writes one JSON object a line through ``write``.
 
-    Kinds: `run` first, `state` at each change of state or phase, the kinds of metrics.jsonl, and `result` at the end.
+    Kinds: `run` first, `state` when state, phase or notice changed, those of metrics.jsonl, and `result` at the end.
     """
 
     def __init__(self, write: Write) -> None:
         self._write = write
         self._seen = float("-inf")
-        self._state: tuple[str, str] | None = None
+        self._state: tuple[str, str, str] | None = None
 
     def show(self, view: RunView, records: list[Record], restarted: bool) -> None:
         """Write what is new since the last call."""
         if self._state is None:
             self._emit({"kind": "run", "id": view.id, "path": str(view.path), "name": view.name})
-        if (view.state, view.phase) != self._state:
-            self._state = view.state, view.phase
-            self._emit({"kind": "state", "state": view.state, "phase": view.phase, "reason": view.reason})
+        if (view.state, view.phase, view.notice) != self._state:
+            self._state = view.state, view.phase, view.notice
+            said = {"state": view.state, "phase": view.phase, "reason": view.reason, "notice": view.notice}
+            self._emit({"kind": "state", **said})
         for record in records:
             # After a resume has cut the log it is read again from its start; what was written before is not repeated.
             moment = record.get("t", 0.0)

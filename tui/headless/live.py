@@ -205,6 +205,8 @@ def _figures(view: RunView, width: int, colours: Palette, hint: str) -> Text:
     for name, form in (("train_loss", format.loss), ("val_loss", format.loss), ("lr", format.learning_rate)):
         if name in view.last:
             parts += [(f"{name.replace('_', ' ')} ", "dim"), (f"{form(view.last[name])}   ", "text")]
-    if view.live and sum(len(part) for part, _ in parts) + len(hint) <= width:
+    if view.notice:
+        parts.append((view.notice, "warn"))
+    elif view.live and sum(len(part) for part, _ in parts) + len(hint) <= width:
         parts.append((hint, "dim"))
     return _line(parts, width, colours)

@@ -15,7 +15,7 @@ class PlainDisplay:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._phase = ""
+        self._phase = self._notice = ""
         self._seen = float("-inf")
         self._begun = False
         self._best: float | None = None
@@ -33,6 +33,9 @@ class PlainDisplay:
         if view.phase != self._phase and view.live and self._seen == float("-inf"):
             self._phase = view.phase
             self._write(f"  {view.phase}" if view.phase else f"  {view.state}")
+        if view.notice not in ("", self._notice):
+            self._notice = view.notice
+            self._write(f"  {view.notice}")
 
     def _is_best(self, record: Record, view: RunView) -> bool:
         """Whether no epoch before it was as good, by the metric that chooses the best checkpoint."""
