@@ -123,9 +123,9 @@ def cells(network: str, batch: int, rounds: int, deadline: float) -> list[dict[s
             continue
         began = time.perf_counter()
         training = prepared(network, batch, compiled, graph)
-        problem = training.capture()
+        problem = training.compile() or training.capture()
         if problem:
-            print(f"{network} at {batch}, {way}: not captured: {problem}")
+            print(f"{network} at {batch}, {way}: not so: {problem}")
             continue
         plan = training.draw_epoch()
         run(training, plan, 3)

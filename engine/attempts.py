@@ -46,6 +46,14 @@ class Attempt:
         """The command and the recorded part of the environment; {} where there is none."""
         return self._read("env.json")
 
+    def runtime(self) -> dict[str, Any]:
+        """What the engine settled on, and whether it is ``compiling``; {} where there is none."""
+        return self._read("runtime.json")
+
+    def write_runtime(self, runtime: dict[str, Any]) -> None:
+        """Record device, arithmetic and whatever else decides what the engine computes."""
+        atomic.write_json(self.path / "runtime.json", {"schema": SCHEMA, **runtime})
+
     def exit(self) -> dict[str, Any] | None:
         """The supervisor's verdict {code | signal, ended, orphans_killed, oom}, or None while there is none."""
         return atomic.read_json(self.path / "exit.json")

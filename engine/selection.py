@@ -32,7 +32,7 @@ class HardExamples:
     ) -> None:
         self.options = options
         self.proxy = proxy
-        self.forward: Callable[[Tensor], Tensor] = torch.compile(proxy) if runtime.compile else proxy
+        self.forward: Callable[[Tensor], Tensor] = proxy
         self.optimizer = optimizer
         self.schedule = schedule
         self.loss = loss

@@ -1,9 +1,11 @@
 """All that a run trains with, assembled from its experiment, and all that a resume must put back."""
 
 import contextlib
+import copy
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -94,9 +96,9 @@ class Training:
         self.augment: Augmenter = experiment.augmentation.resolve_builder()(
             experiment.augmentation, options.size, options.channels, self.classes, data.train_images
         ).to(self.device)
-        self.batch_of = torch.compile(self.augment.__call__) if runtime.compile else self.augment.__call__
+        self.batch_of = self.augment.__call__
         self.model = self._build_model(experiment.architecture)
-        self.forward: Network = torch.compile(self.model) if runtime.compile else self.model
+        self.forward: Network = self.model
         self.optimizer = experiment.optimizer.resolve_builder()(
             experiment.optimizer, list(self.model.named_parameters())
         )
@@ -135,6 +137,45 @@ class Training:
             optimizer.resolve_builder()(optimizer, list(proxy.named_parameters())),
             self.schedule,
             make_loss(self.experiment.train.loss, self.classes, "none"),
+    def compile(self, obstacle: str = "") -> str:
+        """Compile augmentation and networks where the runtime says so; returns why they could not be, or nothing.
+
+        With an ``obstacle``, a reason why not, it is not tried. What is not compiled is as if nobody had asked for it,
+        and the runtime says so.
+        """
+        if not self.runtime.compile or len(self.data.train_images) < self.experiment.train.batch_size:
+            return ""
+        problem = obstacle or self._rehearse()
+        if problem:
+            self._use_plain()
+        return problem
+
+    def _rehearse(self) -> str:
+        """One compiled step that leaves no trace, since compilers fail as late as in a backward pass; why it failed."""
+        before, problem = copy.deepcopy(self.state_dict()), ""
+        plan = self.draw_epoch()
+        try:
+            self._use_compiled()
+            self.advance(plan.order[: self.experiment.train.batch_size], plan, self.step)
+        except Exception as error:  # of a compiler, linker, loader or disk: whatever it is, the plain step needs none
+            cause = getattr(error, "inner_exception", error)  # what made the compiler fail
+            problem = f"{type(cause).__name__}: {cause}".partition("\n")[0]
+        self.optimizer.zero_grad(set_to_none=True)
+        self.load_state_dict(before, self.best)
+        return problem
+
+    def _use_compiled(self) -> None:
+        self.batch_of = torch.compile(self.augment.__call__)
+        self.forward = torch.compile(self.model)
+        if self.selection:
+            self.selection.forward = torch.compile(self.selection.proxy)
+
+    def _use_plain(self) -> None:
+        self.batch_of, self.forward = self.augment.__call__, self.model
+        if self.selection:
+            self.selection.forward = self.selection.proxy
+        self.runtime = replace(self.runtime, compile=False)
+
             self.runtime,
         )
 

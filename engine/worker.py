@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine import atomic, checkpoint, device, provenance
+from engine import atomic, checkpoint, compiling, device, provenance
 from engine.analysis import inclusion
 from engine.checkpoint import Checkpointer, State
 from engine.counting import count
@@ -76,6 +76,7 @@ def evaluate_again(path: Path, where: str = "") -> int:
     changes = [("train.device", where)] if where else []
     try:
         experiment = loads(run.config_text(), str(run.path / "config.yaml"), changes)
+        compiling.prepare(run)
         runtime = device.settle(experiment.train, experiment.total_steps)
         device.apply(runtime)
         state, entry = checkpoint.weights(run.path / "ckpt", "last")
@@ -100,10 +101,12 @@ class StartingPoint:
 
 def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_inexact: bool) -> None:
     experiment = loads(run.config_text(), str(run.path / "config.yaml"))
+    obstacle = compiling.prepare(run)
     runtime = _settle(experiment, start, allow_inexact)
     device.apply(runtime)
     recorder.write_summary(started=run.summary().get("started") or time.time(), phase="reading data")
-    _write_runtime(run, runtime)
+    _write_runtime(run, runtime, compiling=runtime.compile)
+    _write_code(run)
     counts = _write_model(run, experiment, runtime)
     recorder.update(parameters=counts.parameters, macs=counts.macs)
     refuse_lone_image(experiment, counts)
@@ -114,6 +117,9 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
         training.load_state_dict(start.state, start.best)
         _say(f"resumed at step {training.step}, epoch {training.epoch:.2f}")
     recorder.write_summary(phase="compiling" if runtime.compile or runtime.graph else "building")
+    was_compiled = start is not None and start.state["runtime"]["compile"]
+    _compile(training, recorder, obstacle, exactly=was_compiled and not allow_inexact)
+    _write_runtime(run, training.runtime)
     problem = training.capture()
     if problem:
         _say(f"the step is not captured in a graph: {problem}; training goes on step by step")
@@ -134,6 +140,24 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
             _say(training.profile.finish())
     reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
     recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
+
+
+def _compile(training: Training, recorder: Recorder, obstacle: str, *, exactly: bool) -> None:
+    """Compile the step if that is wanted, else say wherever the run is looked at why it is not.
+
+    Raises UserError where a resume shall go on ``exactly`` as the compiled step did.
+    """
+    why = training.compile(obstacle)
+    if why and exactly:
+        raise UserError(
+            f"a resume would not be bit for bit the same: the step was compiled and cannot be now: {why}; "
+            "add --allow-inexact to go on all the same"
+        )
+    if why:
+        _say(f"the step is not compiled: {why}; training goes on uncompiled")
+        recorder.note("compile", f"not compiled: {why}")
+    elif training.runtime.compile:  # as the attempt before perhaps was not
+        recorder.note("compile", "")
 
 
 def _test(training: Training, run: RunFolder, recorder: Recorder) -> dict[str, Any]:
@@ -209,10 +233,15 @@ def _check_belongs(run: RunFolder, state: State) -> None:
         raise UserError(f"it is of experiment {state.get('config_hash')}, this run is {experiment.config_hash}")
 
 
-def _write_runtime(run: RunFolder, runtime: Runtime) -> None:
+def _write_runtime(run: RunFolder, runtime: Runtime, *, compiling: bool = False) -> None:
     attempt = run.newest_attempt()
     if attempt is not None:
-        atomic.write_json(attempt.path / "runtime.json", {"schema": 1, **runtime.to_json()})
+        attempt.write_runtime({**runtime.to_json(), "compiling": compiling})
+
+
+def _write_code(run: RunFolder) -> None:
+    attempt = run.newest_attempt()
+    if attempt is not None:
         provenance.write(attempt.path)
 
 

@@ -1,0 +1,51 @@
+"""What compiling needs before torch is asked for it: a folder for its kernels, and that it has not killed the run.
+
+torch's own choice of a folder has a guessable name in the shared /tmp, and programs are loaded from it whoever put them
+there. Where torch can make no folder at all, it cannot even import what every optimiser needs, and nothing would train.
+"""
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from engine.attempts import Attempt
+from engine.ownership import is_ours
+from engine.runs import RunFolder
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+CRASHES = (signal.SIGBUS, signal.SIGSEGV, signal.SIGILL, signal.SIGABRT, signal.SIGFPE)
+
+
+def prepare(run: RunFolder) -> str:
+    """Have torch keep kernels in the folder that the environment names, by default in the user's cache.
+
+    Returns why nothing should be compiled for the run, or "". Where the folder is of no use, torch is pointed at the
+    run's own, which is there, so that it can be imported. Call it before anything makes an optimiser.
+    """
+    folder = Path(os.environ.get(CACHE) or user_cache_path("cifar-tui") / "compiled")
+    problem = _problem(folder)
+    os.environ[CACHE] = str(run.path if problem else folder)
+    return problem or _killed_before(run, folder)
+
+
+def _problem(folder: Path) -> str:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return f"{folder} cannot be written: {(error.strerror or str(error)).lower()}"
+    return "" if is_ours(folder.resolve()) else f"{folder} belongs to another user or can be written by one"
+
+
+def _killed_before(run: RunFolder, folder: Path) -> str:
+    """That the attempt before died of compiling, as of a library in the cache that a power cut has left half there."""
+    newest = run.newest_attempt()
+    before = Attempt(run.path, newest.number - 1) if newest else None
+    number = (before.exit() or {}).get("signal") if before else None
+    if before is None or number not in CRASHES or before.runtime().get("compiling") is not True:
+        return ""
+    return f"{signal.Signals(number).name} killed the attempt before while it compiled; delete {folder} to try again"
