@@ -137,6 +137,9 @@ class Training:
             optimizer.resolve_builder()(optimizer, list(proxy.named_parameters())),
             self.schedule,
             make_loss(self.experiment.train.loss, self.classes, "none"),
+            self.runtime,
+        )
+
     def compile(self, obstacle: str = "") -> str:
         """Compile augmentation and networks where the runtime says so; returns why they could not be, or nothing.
 
@@ -175,9 +178,6 @@ class Training:
         if self.selection:
             self.selection.forward = self.selection.proxy
         self.runtime = replace(self.runtime, compile=False)
-
-            self.runtime,
-        )
 
     def _build_model(self, architecture: ArchitectureChoice) -> nn.Module:
         data = self.experiment.data
