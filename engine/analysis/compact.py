@@ -72,12 +72,19 @@ class Traced:
     norm_after: dict[str, str]
 
 
+class _Tracer(fx.Tracer):
+    """Looks into no convolution, whatever kind it is."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def trace(network: nn.Module) -> Traced:
     """Follow the channels through the network. ``norm_after`` names the BatchNorm that alone reads a convolution."""
     found = Traced({}, {}, {})
     channels: dict[fx.Node, Channels | None] = {}
     modules = dict(network.named_modules())
-    for node in fx.symbolic_trace(network).graph.nodes:
+    for node in _Tracer().trace(network).nodes:
         inputs = [channels[source] for source in node.all_input_nodes]
         if node.op == "call_module":
             channels[node] = _through_module(found, str(node.target), modules, inputs[0])
@@ -198,4 +205,5 @@ def _resized(module: nn.Conv2d | nn.BatchNorm2d | nn.Linear, shape: torch.Size) 
     settings: dict[str, Any] = {
         name: getattr(module, name) for name in ("kernel_size", "stride", "padding", "dilation")
     }
-    return nn.Conv2d(shape[1], shape[0], bias=module.bias is not None, padding_mode=module.padding_mode, **settings)
+    build = type(module)
+    return build(shape[1], shape[0], bias=module.bias is not None, padding_mode=module.padding_mode, **settings)

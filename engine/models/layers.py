@@ -9,6 +9,9 @@ from torch import nn
 
 from engine.options.architecture import Activation, Initialization
 
+# Of a CPU: 16 floats in 512 bits.
+WIDEST_REGISTER = 16
+
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -23,13 +26,33 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 class DataInitialised(Protocol):
     """A network of which some weights are computed from training images before the first step."""
 
+    initial_images: int
+    """How many training images it looks at for that, the first ones of the set."""
+
     def initialise_from_data(self, images: torch.Tensor) -> None:
         """Set those weights from ``images``: (N, C, H, W) float32, normalised as in training, without augmentation."""
 
 
+class StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution with a stride, safe for few channels on a CPU.
+
+    Where channels_last pixels are narrower than a vector register, oneDNN's own writes past its buffers in computing
+    the gradient of the weights: crashes, hangs or wrong gradients (github.com/uxlfoundation/oneDNN/issues/6035). There
+    the pixels that count are picked first, which comes to the same.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if input.device.type != "cpu" or self.in_channels >= WIDEST_REGISTER:
+            return super().forward(input)
+        rows, columns = self.stride
+        picked = input[:, :, ::rows, ::columns]
+        return nn.functional.conv2d(picked, self.weight, self.bias, groups=self.groups)
+
+
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """Convolution with same padding, without bias unless asked (a BatchNorm follows, whose shift takes its place)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+    build = StridedPointwise if kernel == 1 and stride > 1 else nn.Conv2d
+    return build(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
 
 def conv_norm_act(inputs: int, outputs: int, kernel: int, stride: int, activation: Activation) -> nn.Sequential:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from engine.errors import UserError
 from engine.models.airbench import whitening_filters
-from engine.models.layers import ACTIVATIONS, DataInitialised
+from engine.models.layers import ACTIVATIONS, DataInitialised, conv
 from engine.models.resnet import PoolPad, SubsamplePad
 from engine.models.shake_shake import ShakeBlock
 from engine.optim.dessilbi import build_dessilbi
@@ -121,10 +121,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "lenet": {"channels": (6, 16, 60), "head": (), "dropout": (0.5, 0.0)},
     "slbi_resnet": {"channels": (8, 8, 8), "head": (16,), "dropout": 0.1},
     "airbench": {
+        "first_activation": "silu",
         "channels": (16, 24),
         "convolutions": 3,
         "whiten_kernel": 3,
         "whiten_eps": 0.5,
+        "whiten_images": 4,
+        "whiten_centred": False,
+        "whiten_bias": "zero",
         "dirac": False,
         "norm_momentum": 0.1,
         "norm_eps": 1e-5,
@@ -420,9 +424,39 @@ class TestAirbench:
     def test_whitened_patches_are_uncorrelated(self) -> None:
         mixing = torch.randn(3, 3, generator=torch.Generator().manual_seed(2))
         x = F.avg_pool2d(torch.einsum("dc,nchw->ndhw", mixing, images(256)), 3, stride=1)
-        y = F.conv2d(x - x.mean(dim=(0, 2, 3), keepdim=True), whitening_filters(x, 2, 1e-9))
+        y = F.conv2d(x - x.mean(dim=(0, 2, 3), keepdim=True), whitening_filters(x, 2, 1e-9, True))
         flat = y.permute(1, 0, 2, 3).flatten(1)
         torch.testing.assert_close(torch.cov(flat), torch.eye(12), atol=1e-2, rtol=0)
+
+    def test_without_centring_the_second_moment_about_zero_is_whitened(self) -> None:
+        """airbench: the rows are u_i / sqrt(s_i + eps) of the patches' mean outer product U S U^T."""
+        x = (images(20, size=8) + 3).double()
+        patches = F.unfold(x, 2).transpose(1, 2).reshape(-1, 12)
+        u, s, _ = torch.linalg.svd(patches.T @ patches / len(patches))
+        expected = (u / (s + 5e-4).sqrt()).T
+        found = whitening_filters(x, 2, 5e-4, False).flatten(1)
+        signs = (found * expected).sum(dim=1, keepdim=True).sign()
+        torch.testing.assert_close(found * signs, expected, rtol=1e-6, atol=1e-6)
+
+    def test_the_first_images_alone_are_looked_at(self) -> None:
+        network = build(small("airbench", whiten_images=5))
+        assert isinstance(network, DataInitialised)
+        assert network.initial_images == 5
+        network.initialise_from_data(torch.cat([images(5), 9 * images(5)]))
+        expected = whitening_filters(images(5), 2, 5e-4, True)
+        assert torch.equal(part(network, "whiten").weight[:12], expected)
+
+    def test_the_whitenings_bias_is_drawn_zero_or_absent(self) -> None:
+        drawn, zero, none = (build(small("airbench", whiten_bias=how)) for how in ("drawn", "zero", "none"))
+        assert part(drawn, "whiten").bias.abs().max() > 0
+        assert torch.equal(part(zero, "whiten").bias, torch.zeros(24))
+        assert part(zero, "whiten").bias.requires_grad
+        assert part(none, "whiten").bias is None
+
+    def test_the_first_activation_alone_can_differ(self) -> None:
+        network = build(small("airbench", activation="silu", first_activation="gelu"))
+        kinds = [type(module) for module in network.modules() if type(module) in (nn.GELU, nn.SiLU)]
+        assert kinds == [nn.GELU, *[nn.SiLU] * 4]
 
     def test_filters_come_in_pairs_and_stay(self) -> None:
         network = build(small("airbench"))
@@ -455,3 +489,21 @@ def test_images_that_do_not_fit(options: ArchitectureOptions, size: int, message
     assert message in (options.misfit(3, size) or "")
     with pytest.raises(UserError, match="image"):
         options.resolve_builder()(options, 3, size, 10)
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 7, 8, 16])
+def test_a_strided_pointwise_convolution_has_the_gradients_of_its_definition_whatever_its_width(inputs: int) -> None:
+    """Below the width of a register oneDNN's own kernel writes past its buffers, and this process would end."""
+    torch.manual_seed(0)
+    layer = conv(inputs, 8, kernel=1, stride=2).to(memory_format=torch.channels_last)
+    images = torch.randn(20, inputs, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
+    wanted = torch.randn(20, 8, 16, 16)
+    layer(images).backward(wanted)
+
+    weight = layer.weight.detach().double()[:, :, 0, 0].requires_grad_()
+    pixels = images.detach().double().requires_grad_()
+    output = torch.einsum("oi,nihw->nohw", weight, pixels[:, :, ::2, ::2])
+    output.backward(wanted.double())
+    assert torch.allclose(layer(images).double(), output, atol=1e-5)
+    assert torch.allclose(layer.weight.grad[:, :, 0, 0].double(), weight.grad, atol=1e-3)
+    assert torch.allclose(images.grad.double(), pixels.grad, atol=1e-5)
