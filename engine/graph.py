@@ -16,7 +16,14 @@ from torch.optim import Optimizer
 from engine.augment import EpochPlan
 from engine.checkpoint import restore_rng_state, rng_state
 from engine.optim.composite import Composite
-from engine.optim.groups import follow_schedule, learning_rate_table, set_learning_rates, use_tensor_learning_rates
+from engine.optim.groups import (
+    follow_schedule,
+    learning_rate_table,
+    normalizing_table,
+    set_learning_rates,
+    set_normalizing,
+    use_tensor_learning_rates,
+)
 from engine.schedules import Schedule
 
 WARMUP_STEPS = 3
@@ -54,6 +61,7 @@ class DeviceStep:
         self._expected = (0, 0)
         use_tensor_learning_rates(training.optimizer, training.device)
         self._table = learning_rate_table(training.optimizer, training.schedule, training.device)
+        self._normalizing = normalizing_table(training.optimizer, training.schedule, training.device)
 
     def point_at(self, plan: EpochPlan, position: int, step: int) -> None:
         """Say which step comes next; costs nothing while steps follow one another."""
@@ -71,6 +79,8 @@ class DeviceStep:
         """The step itself, and the counters moved on."""
         if self._table is not None:
             set_learning_rates(self._training.optimizer, self._table.index_select(0, self._step[None])[0])
+        if self._normalizing is not None:
+            set_normalizing(self._training.optimizer, self._normalizing.index_select(0, self._step[None])[0])
         index = self._plan.order.index_select(0, self._position * self._size + self._offsets)
         self._training.advance(index, self._plan, self._step)
         self._position += 1

@@ -7,10 +7,11 @@ can read its learning rates from a table. Only plateau and the warm-up that wait
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from engine.errors import UserError
-from engine.options.optimizer import OptimizerOptions
+from engine.options.optimizer import Interval, OptimizerOptions
 from engine.options.schedule import (
     Constant,
     Cosine,
@@ -149,6 +150,17 @@ class Schedule:
 def make_schedule(options: OptimizerOptions, total_steps: int, steps_per_epoch: int) -> Schedule:
     """The schedule of an optimiser over a run of ``total_steps`` optimiser steps."""
     return Schedule(options.lr, options.schedule, options.warmup, total_steps, steps_per_epoch)
+
+
+@cache
+def occasions(interval: Interval, total_steps: int) -> tuple[bool, ...]:
+    """For every step of a run whether it is one of the occasions of ``interval``."""
+    chosen, last = [], 0
+    for step in range(1, total_steps + 1):
+        wait = interval.first + int((interval.last - interval.first) * step / total_steps)
+        chosen.append(step - last >= wait)
+        last = step if chosen[-1] else last
+    return tuple(chosen)
 
 
 def _multistep(options: MultiStep, step: int, steps_per_epoch: int) -> float:

@@ -1,7 +1,9 @@
 """Parameter groups: who learns at which rate and decays how much, and how a schedule is written into them.
 
 Every group of an optimiser carries ``lr_scale``, what the schedule's learning rate is multiplied by for it, and
-``ending``, where its training ends before the run's (the fields of an Ending, or None).
+``ending``, where its training ends before the run's (the fields of an Ending, or None). Where Muon rescales filters in
+some steps only, its groups carry ``normalize_every`` (the fields of an Interval) and ``normalize``, whether the next
+step is one of them.
 """
 
 import re
@@ -14,9 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engine.errors import UserError
-from engine.options.optimizer import OptimizerOptions
+from engine.options.optimizer import Interval, OptimizerOptions
 from engine.options.schedule import Ending
-from engine.schedules import Schedule
+from engine.schedules import Schedule, occasions
 
 NamedParameters = list[tuple[str, nn.Parameter]]
 
@@ -97,9 +99,26 @@ def set_learning_rates(optimizer: Optimizer, rates: Sequence[float | Tensor] | T
             group["lr"].fill_(rate)
 
 
+def set_normalizing(optimizer: Optimizer, now: bool | Tensor) -> None:
+    """Tell the groups with ``normalize_every`` whether filters are rescaled in the next step.
+
+    As a learning rate, what is a tensor is written in place.
+    """
+    for group in _normalized_at_intervals(optimizer):
+        if not isinstance(group.get("normalize"), Tensor):
+            group["normalize"] = bool(now)
+        elif isinstance(now, Tensor):
+            group["normalize"].copy_(now)
+        else:
+            group["normalize"].fill_(now)
+
+
 def follow_schedule(optimizer: Optimizer, schedule: Schedule, step: int) -> None:
-    """Give every group its learning rate for the step with this index, counted from 0."""
+    """Give every group what the step with this index, counted from 0, is to be taken with."""
     set_learning_rates(optimizer, learning_rates(optimizer, schedule, step))
+    normalizing = normalizing_steps(optimizer, schedule)
+    if normalizing is not None:
+        set_normalizing(optimizer, normalizing[step])
 
 
 def learning_rates(optimizer: Optimizer, schedule: Schedule, step: int) -> list[float]:
@@ -113,6 +132,18 @@ def learning_rate_table(optimizer: Optimizer, schedule: Schedule, device: torch.
         return None
     rows = [learning_rates(optimizer, schedule, step) for step in range(schedule.total_steps)]
     return torch.tensor(rows, dtype=torch.float32).to(device)
+
+
+def normalizing_steps(optimizer: Optimizer, schedule: Schedule) -> tuple[bool, ...] | None:
+    """For every step whether filters are rescaled in it, or None where that is so in all steps or in none."""
+    interval = next((group["normalize_every"] for group in _normalized_at_intervals(optimizer)), None)
+    return occasions(Interval(**interval), schedule.total_steps) if interval else None
+
+
+def normalizing_table(optimizer: Optimizer, schedule: Schedule, device: torch.device) -> Tensor | None:
+    """``normalizing_steps`` as a tensor, (steps,) bool."""
+    steps = normalizing_steps(optimizer, schedule)
+    return None if steps is None else torch.tensor(steps).to(device)
 
 
 def can_capture(optimizer: Optimizer) -> bool:
@@ -133,6 +164,12 @@ def use_tensor_learning_rates(optimizer: Optimizer, device: torch.device) -> Non
         group["lr"] = torch.as_tensor(float(group["lr"]), dtype=torch.float32).to(device)
         if "capturable" in group:
             group["capturable"] = device.type == "cuda"
+    for group in _normalized_at_intervals(optimizer):
+        group["normalize"] = torch.tensor(False).to(device)
+
+
+def _normalized_at_intervals(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [group for group in optimizer.param_groups if "normalize_every" in group]
 
 
 def _group_rate(group: dict[str, Any], schedule: Schedule, step: int) -> float:

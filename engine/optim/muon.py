@@ -19,21 +19,24 @@ from engine.errors import UserError
 from engine.optim.builders import can_fuse
 from engine.optim.composite import Composite
 from engine.optim.groups import NamedParameters, check_parameters, grouped
+from engine.options.optimizer import Interval, RestBySgd
 from engine.options.optimizer import Muon as MuonOptions
-from engine.options.optimizer import RestBySgd
 
-# The quintic polynomial a x + b x^3 + c x^5, steep at 0: it sends singular values into about [.7, 1.2], not to 1.
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 SMALLEST_NORM = 1e-7
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
-    """U V^T of each matrix U S V^T, nearly: (batch, rows, columns) to the same shape, in ``dtype``."""
-    a, b, c = NEWTON_SCHULZ
+def orthogonalize(matrices: Tensor, steps: int, coefficients: tuple[float, float, float], dtype: torch.dtype) -> Tensor:
+    """U V^T of each matrix U S V^T, nearly: (batch, rows, columns) to the same shape, in ``dtype``.
+
+    An iteration takes every singular value x to a x + b x^3 + c x^5, with the ``coefficients`` a, b, c.
+    """
+    a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
-    x = matrices.to(dtype)
+    # Gradients are smaller than the smallest numbers of fp16; once they are divided by their norm they fit.
+    x = matrices if dtype is torch.float16 else matrices.to(dtype)
     x = x.mT if tall else x
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM)
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM)).to(dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
@@ -46,7 +49,7 @@ class Muon(Optimizer):
     def __init__(self, groups: Iterable[dict[str, Any]], options: MuonOptions):
         super().__init__(groups, {"lr": options.lr, "weight_decay": options.weight_decay})
         self.options = options
-        self.dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+        self.dtype = DTYPES[options.precision]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -54,22 +57,25 @@ class Muon(Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
-                self._step(parameters, group["lr"], group["weight_decay"])
+                self._step(parameters, group)
 
-    def _step(self, parameters: list[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
+    def _step(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        options, lr = self.options, group["lr"]
         directions = self._directions(parameters)
-        if self.options.normalize_filters:
-            for p in parameters:
-                p.mul_(len(p) ** 0.5 / p.norm())
-        if weight_decay:
-            for p in parameters:
-                p.mul_(1 - lr * weight_decay)
+        if options.normalize_filters:
+            _normalize(parameters, group.get("normalize", True))
+        if options.decay_order == "before":
+            _decay(parameters, lr, group["weight_decay"])
         for shape, indices in _by_matrix_shape(parameters).items():
             matrices = torch.stack([directions[i].flatten(1) for i in indices])
-            updates = orthogonalize(matrices, self.options.newton_schulz_steps, self.dtype)
-            scaled = updates.to(matrices.dtype) * (-lr * _scale(self.options.scale, *shape))
+            updates = orthogonalize(
+                matrices, options.newton_schulz_steps, options.newton_schulz_coefficients, self.dtype
+            )
+            scaled = updates.to(matrices.dtype) * (-lr * _scale(options.scale, *shape))
             for i, update in zip(indices, scaled.unbind(), strict=True):
                 parameters[i].add_(update.view(parameters[i].shape))
+        if options.decay_order == "after":
+            _decay(parameters, lr, group["weight_decay"])
 
     def _directions(self, parameters: list[nn.Parameter]) -> list[Tensor]:
         momentum = self.options.momentum
@@ -98,7 +104,10 @@ def build_muon(options: MuonOptions, named_parameters: NamedParameters) -> Optim
             "optimizer.algorithm muon finds no matrix to train in this architecture: "
             "set optimizer.matrices to all, or loosen optimizer.exclude"
         )
-    muon = Muon(grouped(options, matrices), options)
+    groups = grouped(options, matrices)
+    if options.normalize_every != Interval():
+        groups = [{**group, "normalize_every": options.normalize_every.model_dump()} for group in groups]
+    muon = Muon(groups, options)
     chosen = {name for name, _ in matrices}
     rest = [(name, p) for name, p in named_parameters if p.requires_grad and name not in chosen]
     return Composite([muon, _build_rest(options, rest)] if rest else [muon])
@@ -117,6 +126,21 @@ def _is_for_muon(options: MuonOptions, name: str, parameter: nn.Parameter) -> bo
     if options.exclude is not None and re.search(options.exclude, name):
         return False
     return parameter.dim() == 4 or (parameter.dim() >= 2 and options.matrices == "all")
+
+
+def _normalize(parameters: list[nn.Parameter], now: bool | Tensor) -> None:
+    """Rescale filter banks to a norm of filters^.5 if ``now``, which is a tensor () where the device decides."""
+    if now is False:
+        return
+    for p in parameters:
+        factor = len(p) ** 0.5 / p.norm()
+        p.mul_(torch.where(now.to(p.device), factor, 1.0) if isinstance(now, Tensor) else factor)
+
+
+def _decay(parameters: list[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
+    if weight_decay:
+        for p in parameters:
+            p.mul_(1 - lr * weight_decay)
 
 
 def _by_matrix_shape(parameters: list[nn.Parameter]) -> dict[tuple[int, int], list[int]]:

@@ -8,9 +8,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
-    """Base of every options model. ``strict`` keeps `"3"` from becoming 3 and `true` from becoming 1."""
+    """Base of every options model. ``strict`` keeps `"3"` from becoming 3 and `true` from becoming 1.
+
+    ``younger`` names the fields that are younger than runs which exist. At their defaults they leave everything as it
+    was before them, and do not count among what decides a run.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    younger: ClassVar[frozenset[str]] = frozenset()
+
+    def deciding(self) -> dict[str, Any]:
+        """The options as plain values, without younger ones at their defaults."""
+        fields = type(self).model_fields
+        kept = [name for name in fields if name not in self.younger or getattr(self, name) != fields[name].default]
+        plain = self.model_dump(mode="json", include=set(kept))
+        return {name: _deciding(getattr(self, name), plain[name]) for name in kept}
+
+
+def _deciding(value: Any, plain: Any) -> Any:
+    """``plain``, the JSON form of a field's ``value``, with the options within it reduced to what decides."""
+    if isinstance(value, Options):
+        return value.deciding()
+    if isinstance(value, tuple):
+        return [_deciding(entry, form) for entry, form in zip(value, plain, strict=True)]
+    return plain
 
 
 class Buildable(Options):

@@ -9,7 +9,13 @@ from engine.options.averaging import Lookahead
 from engine.options.base import Buildable, Options, option
 from engine.options.schedule import Constant, Ending, ScheduleChoice, Warmup
 
+# The quintic polynomial a x + b x^3 + c x^5 of Jordan et al. 2024, steep at 0: it sends singular values into about
+# [.7, 1.2], not to 1.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Coefficient = Annotated[float, Field(ge=-100, le=100)]
+Coefficients = Annotated[tuple[Annotated[float, Field(gt=0, le=100)], Coefficient, Coefficient], Field(strict=False)]
 Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
@@ -158,25 +164,46 @@ class RestByAdamW(Options):
     eps: float = option(1e-8, "Added to the root of the mean square.", gt=0)
 
 
+class Interval(Options):
+    """Steps between two occasions: of T steps, step t is one when first + (last - first) t / T have passed since."""
+
+    first: int = option(1, "How many at the start of the run.", "steps", ge=1)
+    last: int = option(1, "How many at its end; in between they grow or shrink evenly.", "steps", ge=1)
+
+
 class Muon(OptimizerOptions):
     """Jordan et al. 2024: momentum made orthogonal by Newton-Schulz; a filter bank counts as a matrix."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"newton_schulz_coefficients", "normalize_every", "decay_order"})
     builder: ClassVar[str] = "engine.optim.muon:build_muon"
     algorithm: Literal["muon"] = option("muon", "Momentum made orthogonal by Newton-Schulz iterations.")
     lr: float = option(0.02, "The learning rate that the schedule scales.", gt=0)
     momentum: float = option(0.95, "How much of the running direction is kept.", ge=0, lt=1)
     nesterov: bool = option(True, "Look ahead along the momentum (Nesterov).")
+    decay_order: Literal["before", "after"] = option(
+        "before", "Whether weights decay before a step, as AdamW's do, or after it."
+    )
     newton_schulz_steps: int = option(5, "Iterations towards an orthogonal matrix.", ge=1, le=20)
-    precision: Literal["bf16", "fp32"] = option("bf16", "The arithmetic of the iterations.")
+    newton_schulz_coefficients: Coefficients = option(
+        NEWTON_SCHULZ, "a, b, c of an iteration, which takes every singular value x to a x + b x^3 + c x^5."
+    )
+    precision: Literal["bf16", "fp16", "fp32"] = option("bf16", "The arithmetic of the iterations.")
     scale: Literal["original", "match_rms_adamw", "none"] = option(
         "original", "A step times max(1, rows/columns)^.5, times .2 max(rows, columns)^.5 (AdamW's size), or as it is."
     )
     normalize_filters: bool = option(False, "Before a step, rescale each filter bank to a norm of filters^.5.")
+    normalize_every: Interval = option(Interval(), "In which steps filter banks are rescaled.")
     matrices: Literal["filters", "all"] = option("filters", "Filter banks only, or linear weights too.")
     exclude: Pattern | None = option(None, "Matrices that are left to the rest, by a pattern in their name.")
     rest: Annotated[RestBySgd | RestByAdamW, Field(discriminator="algorithm")] = option(
         RestByAdamW(), "How the parameters that are not such matrices learn."
     )
+
+    @model_validator(mode="after")
+    def _interval_is_used(self) -> Self:
+        if self.normalize_every != Interval() and not self.normalize_filters:
+            raise ValueError("normalize_every says when normalize_filters acts; set normalize_filters to true")
+        return self
 
 
 class DessiLbi(OptimizerOptions):

@@ -7,9 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import UserError
-from engine.optim.groups import set_learning_rates
-from engine.optim.muon import NEWTON_SCHULZ, build_muon, orthogonalize
+from engine.optim.groups import (
+    follow_schedule,
+    learning_rate_table,
+    normalizing_table,
+    set_learning_rates,
+    set_normalizing,
+    use_tensor_learning_rates,
+)
+from engine.optim.muon import build_muon, orthogonalize
+from engine.options.optimizer import NEWTON_SCHULZ
 from engine.options.optimizer import Muon as MuonOptions
+from engine.schedules import make_schedule
 
 MATRICES = {"tall": (40, 12), "wide": (12, 40), "square": (16, 16)}
 
@@ -26,9 +35,9 @@ def matrix(rows: int, columns: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(rows, columns, generator=torch.Generator().manual_seed(99)))
 
 
-def reference(matrix: Tensor, steps: int) -> Tensor:
+def reference(matrix: Tensor, steps: int, coefficients: tuple[float, float, float] = NEWTON_SCHULZ) -> Tensor:
     """The polynomial applied to the singular values, in float64."""
-    a, b, c = NEWTON_SCHULZ
+    a, b, c = coefficients
     u, s, vh = torch.linalg.svd(matrix.double(), full_matrices=False)
     s = s / s.norm()
     for _ in range(steps):
@@ -58,14 +67,36 @@ def test_on_a_matrix_it_is_torchs(shape: tuple[int, int], nesterov: bool, scale:
 def test_newton_schulz_is_its_polynomial_on_singular_values(shape: tuple[int, int], steps: int) -> None:
     batch = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
     expected = torch.stack([reference(m, steps) for m in batch])
-    torch.testing.assert_close(orthogonalize(batch, steps, torch.float32).double(), expected, rtol=1e-4, atol=1e-4)
-    half = orthogonalize(batch, steps, torch.bfloat16).double()
+    torch.testing.assert_close(
+        orthogonalize(batch, steps, NEWTON_SCHULZ, torch.float32).double(), expected, rtol=1e-4, atol=1e-4
+    )
+    half = orthogonalize(batch, steps, NEWTON_SCHULZ, torch.bfloat16).double()
     assert (half - expected).norm() / expected.norm() < 0.05
+
+
+RECORD = (3.4576, -4.7391, 2.0843)
+
+
+def test_the_coefficients_are_the_polynomials() -> None:
+    batch = torch.randn(2, 12, 40, generator=torch.Generator().manual_seed(3))
+    expected = torch.stack([reference(m, 3, RECORD) for m in batch])
+    found = orthogonalize(batch, 3, RECORD, torch.float32)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found, orthogonalize(batch, 3, NEWTON_SCHULZ, torch.float32), atol=1e-2)
+
+
+def test_half_precision_does_not_lose_small_gradients() -> None:
+    """The smallest number of fp16 is 6e-8."""
+    batch = 1e-9 * torch.randn(2, 12, 40, generator=torch.Generator().manual_seed(4))
+    expected = torch.stack([reference(m, 3) for m in batch])
+    found = orthogonalize(1e3 * batch, 3, NEWTON_SCHULZ, torch.float16)
+    assert found.dtype == torch.float16
+    assert (found.double() - expected).norm() / expected.norm() < 0.01
 
 
 def test_singular_values_end_near_one() -> None:
     batch = torch.randn(2, 24, 60, generator=torch.Generator().manual_seed(2))
-    values = torch.linalg.svdvals(orthogonalize(batch, 5, torch.float32))
+    values = torch.linalg.svdvals(orthogonalize(batch, 5, NEWTON_SCHULZ, torch.float32))
     assert values.min() > 0.6
     assert values.max() < 1.3
 
@@ -103,6 +134,88 @@ def test_normalized_filters_keep_their_norm() -> None:
     give_gradient(weight, 0)
     build({"w": weight}, lr=1e-9, normalize_filters=True, scale="none").step()
     assert weight.norm().item() == pytest.approx(4.0, rel=1e-5)
+
+
+SCRIPT: dict[str, Any] = {
+    "lr": 0.2, "momentum": 0.655, "weight_decay": 0.5, "newton_schulz_steps": 3, "scale": "none", "precision": "fp32",
+    "newton_schulz_coefficients": RECORD, "normalize_filters": True, "normalize_every": {"first": 2, "last": 17},
+    "schedule": {"kind": "linear", "end": 0.0},
+}  # fmt: skip
+BANKS = {"wide": (8, 4, 3, 3), "same": (8, 4, 3, 3), "tall": (24, 2, 2, 2)}
+STEPS = 30
+# A step t is one when 2 + int(15 t / 30) have passed since the last.
+NORMALIZED = (3, 9, 21)
+
+
+def by_the_formula(decay_order: str) -> dict[str, Tensor]:
+    """The script's step on every bank by itself, in float64: a momentum that is a sum, not a mean."""
+    banks = {name: bank(name).double() for name in BANKS}
+    sums = {name: torch.zeros_like(w) for name, w in banks.items()}
+    for step in range(STEPS):
+        lr = 0.2 * (1 - step / STEPS)
+        for i, (name, w) in enumerate(banks.items()):
+            gradient = gradient_of(w.shape, 10 * step + i).double()
+            sums[name] = 0.655 * sums[name] + gradient
+            direction = (gradient + 0.655 * sums[name]).flatten(1)
+            if step + 1 in NORMALIZED:
+                w = w * len(w) ** 0.5 / w.norm()
+            if decay_order == "before":
+                w = w * (1 - lr * 0.5)
+            w = w - lr * reference(direction, 3, RECORD).view(w.shape)
+            banks[name] = w * (1 - lr * 0.5) if decay_order == "after" else w
+    return banks
+
+
+def bank(name: str) -> Tensor:
+    return torch.randn(BANKS[name], generator=torch.Generator().manual_seed(len(name)))
+
+
+def gradient_of(shape: torch.Size, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("decay_order", ["before", "after"])
+@pytest.mark.parametrize("told_by", ["host", "device"])
+def test_a_step_is_the_published_formula(decay_order: str, told_by: str) -> None:
+    """hiverge/cifar10-speedrun: rescale in some steps, step by the orthogonalised momentum, decay after it."""
+    banks = {name: nn.Parameter(bank(name)) for name in BANKS}
+    muon = build(banks, **SCRIPT, decay_order=decay_order)
+    schedule = make_schedule(MuonOptions.model_validate(SCRIPT), STEPS, STEPS)
+    rates = learning_rate_table(muon, schedule, torch.device("cpu"))
+    normalizing = normalizing_table(muon, schedule, torch.device("cpu"))
+    assert rates is not None
+    assert normalizing is not None
+    if told_by == "device":
+        use_tensor_learning_rates(muon, torch.device("cpu"))
+    for step in range(STEPS):
+        if told_by == "host":
+            follow_schedule(muon, schedule, step)
+        else:
+            set_learning_rates(muon, rates[step])
+            set_normalizing(muon, normalizing[step])
+        for i, p in enumerate(banks.values()):
+            p.grad = gradient_of(p.shape, 10 * step + i)
+        muon.step()
+    for name, expected in by_the_formula(decay_order).items():
+        torch.testing.assert_close(banks[name].double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_flag_on_the_device_is_written_in_place() -> None:
+    muon = build({"w": nn.Parameter(bank("wide"))}, **SCRIPT)
+    use_tensor_learning_rates(muon, torch.device("cpu"))
+    flag = muon.param_groups[0]["normalize"]
+    set_normalizing(muon, torch.tensor(True))
+    assert bool(flag)
+    set_normalizing(muon, False)
+    assert not bool(flag)
+    assert muon.param_groups[0]["normalize"] is flag
+
+
+def test_without_an_interval_every_step_rescales_and_no_schedule_is_asked() -> None:
+    muon = build({"w": nn.Parameter(bank("wide"))}, normalize_filters=True)
+    schedule = make_schedule(MuonOptions(), STEPS, STEPS)
+    assert normalizing_table(muon, schedule, torch.device("cpu")) is None
+    assert "normalize" not in muon.param_groups[0]
 
 
 def test_the_rest_learns_at_its_own_rate() -> None:

@@ -10,9 +10,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from engine.errors import UserError
-from engine.options.optimizer import Sgd
+from engine.options.optimizer import Interval, Sgd
 from engine.options.schedule import Ending
-from engine.schedules import Schedule, make_schedule
+from engine.schedules import Schedule, make_schedule, occasions
 
 LR, STEPS, STEPS_PER_EPOCH = 0.3, 120, 10
 CLOSE: dict[str, Any] = {"rel": 1e-12, "abs": 1e-15}
@@ -131,6 +131,22 @@ def test_an_ending_stops_some_parameters_early() -> None:
     assert [schedule.learning_rate(s, fading) for s in (0, 15, 30, 99)] == pytest.approx([LR, LR / 2, 0, 0])
     assert schedule.learning_rate(29, cut) == schedule.learning_rate(29)
     assert schedule.learning_rate(30, cut) == 0
+
+
+def test_an_interval_grows_evenly_over_the_run() -> None:
+    """hiverge/cifar10-speedrun, 243 steps: step t comes 2 + int(15 t / 243) or more after the last occasion."""
+    chosen = [step for step, now in enumerate(occasions(Interval(first=2, last=17), 243), start=1) if now]
+    assert chosen[:12] == [2, 4, 6, 8, 10, 12, 14, 16, 19, 22, 25, 28]
+    waits = [later - earlier for earlier, later in pairwise(chosen)]
+    assert waits == sorted(waits)
+    assert waits[-1] == 16
+    assert (len(chosen), chosen[-1]) == (37, 230)
+
+
+def test_an_interval_stays_or_shrinks() -> None:
+    assert occasions(Interval(), 5) == (True,) * 5
+    assert occasions(Interval(first=3, last=3), 7) == (False, False, True, False, False, True, False)
+    assert occasions(Interval(first=3, last=1), 8) == (False, False, True, False, True, False, True, True)
 
 
 def test_runs_of_one_step_and_steps_past_the_end_are_fine() -> None:
