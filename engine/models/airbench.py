@@ -13,9 +13,6 @@ from engine.errors import UserError
 from engine.models.layers import ACTIVATIONS, conv, initialise
 from engine.options.architecture import Airbench
 
-# Images from which the whitening is computed; more change nothing in the third digit.
-WHITENING_IMAGES = 5000
-
 
 def build(options: Airbench, channels: int, size: int, classes: int) -> nn.Module:
     """Network from (N, channels, size, size) to (N, classes). Raises UserError when the images do not fit.
@@ -32,12 +29,14 @@ class AirbenchNet(nn.Module):
 
     def __init__(self, options: Airbench, channels: int, classes: int) -> None:
         super().__init__()
+        self.initial_images = options.whiten_images
         self.whitening_eps = options.whiten_eps
+        self.whitening_centred = options.whiten_centred
         self.logit_scale = options.logit_scale
         width = 2 * channels * options.whiten_kernel**2
-        self.whiten = nn.Conv2d(channels, width, options.whiten_kernel)
+        self.whiten = nn.Conv2d(channels, width, options.whiten_kernel, bias=options.whiten_bias != "none")
         self.whiten.weight.requires_grad = False
-        self.act = ACTIVATIONS[options.activation]()
+        self.act = ACTIVATIONS[options.first_activation or options.activation]()
         groups = OrderedDict[str, nn.Module]()
         for number, outputs in enumerate(options.channels, start=1):
             groups[f"group{number}"] = Group(options, width, outputs)
@@ -47,6 +46,8 @@ class AirbenchNet(nn.Module):
         self.flatten = nn.Flatten()
         self.head = nn.Linear(width, classes, bias=False)
         initialise(self, options.initialization)
+        if options.whiten_bias == "zero":
+            nn.init.zeros_(self.whiten.get_parameter("bias"))
         if options.dirac:
             start_as_identity(self.groups)
         if options.head_std:
@@ -60,8 +61,9 @@ class AirbenchNet(nn.Module):
 
     @torch.no_grad()
     def initialise_from_data(self, images: torch.Tensor) -> None:
-        """Set the whitening filters from images (N, C, H, W) as the network will see them; N up to 5,000 are used."""
-        filters = whitening_filters(images[:WHITENING_IMAGES].float(), self.whiten.kernel_size[0], self.whitening_eps)
+        """Set the whitening filters from images (N, C, H, W) as the network will see them."""
+        first, kernel = images[: self.initial_images].float(), self.whiten.kernel_size[0]
+        filters = whitening_filters(first, kernel, self.whitening_eps, self.whitening_centred)
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
 
 
@@ -107,14 +109,15 @@ def start_as_identity(network: nn.Module) -> None:
             nn.init.dirac_(module.weight[: module.in_channels])
 
 
-def whitening_filters(images: torch.Tensor, kernel: int, eps: float) -> torch.Tensor:
+def whitening_filters(images: torch.Tensor, kernel: int, eps: float, centred: bool) -> torch.Tensor:
     """Eigenvectors of the covariance of all patches over the square roots of their variances, the strongest first.
 
-    images: (N, C, H, W) float32. Returns (C * kernel**2, C, kernel, kernel).
+    What is not ``centred`` stands about 0 in place of the patches' mean, which for normalised images is near. images:
+    (N, C, H, W) float32. Returns (C * kernel**2, C, kernel, kernel).
     """
     patches = images.unfold(2, kernel, 1).unfold(3, kernel, 1)  # (N, C, H', W', kernel, kernel)
     patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * kernel**2)
-    patches = patches - patches.mean(dim=0)
+    patches = patches - patches.mean(dim=0) if centred else patches
     covariance = (patches.T @ patches).double() / len(patches)
     variances, vectors = torch.linalg.eigh(covariance)  # ascending; vectors in columns
     filters: torch.Tensor = (vectors / torch.sqrt(variances + eps)).T.flip(0)

@@ -110,12 +110,18 @@ class SlbiResNet(ArchitectureOptions):
 class Airbench(ArchitectureOptions):
     """The networks of airbench (Jordan, 2024): a frozen whitening convolution, then groups of convolutions."""
 
+    younger: ClassVar[frozenset[str]] = frozenset(
+        {"first_activation", "whiten_images", "whiten_centred", "whiten_bias"}
+    )
     builder: ClassVar[str] = "engine.models.airbench:build"
 
     family: Literal["airbench"] = option(
         "airbench", "airbench: whitening convolution from the data, then three groups."
     )
     activation: Activation = option("gelu", "Activation used everywhere in the network.")
+    first_activation: Activation | None = option(
+        None, "Another activation after the whitening convolution; null for the same."
+    )
     channels: Widths = option((64, 256, 256), "Width of each group.", unit="channels", min_length=1)
     convolutions: int = option(
         2, "Convolutions in each group, the first followed by max pooling; a third is residual.", ge=2, le=3
@@ -123,6 +129,15 @@ class Airbench(ArchitectureOptions):
     whiten_kernel: int = option(2, "Kernel of the whitening convolution.", unit="pixels", ge=1, le=5)
     whiten_eps: float = option(
         5e-4, "Added to the variances before whitening, against noise in the faint directions.", gt=0, le=1
+    )
+    whiten_images: int = option(
+        5000, "Training images whose patches the whitening is computed from.", unit="images", ge=1, le=20_000
+    )
+    whiten_centred: bool = option(
+        True, "Whiten by the patches' covariance; else by their second moment about 0, as airbench does."
+    )
+    whiten_bias: Literal["drawn", "zero", "none"] = option(
+        "drawn", "How the whitening convolution's bias starts: drawn by torch, or at 0; or that there is none."
     )
     dirac: bool = option(True, "Start the convolutions as the identity on their first channels.")
     norm_momentum: float = option(0.4, "Share of a new batch in BatchNorm's running statistics.", gt=0, le=1)
