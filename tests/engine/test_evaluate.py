@@ -134,10 +134,12 @@ def views_by_hand(images: Tensor, views: evaluate.Views) -> Tensor:
     size = images.shape[2]
     corners = [padded[:, :, :size, :size], padded[:, :, 2:, 2:]]
     moved = [(network(corner) + network(corner.flip(3))) / 2 for corner in corners]
+    if views == "flip_translate_even":
+        return (plain + moved[0] + moved[1]) / 3
     return plain / 2 + (moved[0] + moved[1]) / 4
 
 
-@pytest.mark.parametrize("views", ["flip", "flip_translate"])
+@pytest.mark.parametrize("views", ["flip", "flip_translate", "flip_translate_even"])
 def test_views_are_averaged_with_their_weights(runtime: Runtime, views: evaluate.Views) -> None:
     images = torch.randint(256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
