@@ -100,14 +100,18 @@ class Experiment(Options):
     def steps_per_epoch(self) -> int:
         """Optimiser steps of one pass over the training images."""
         images, batch = self.data.train_images, self.train.batch_size
-        return max(1, images // batch if self.train.drop_last else -(-images // batch))
+        return max(1, images // batch if self._batches_are_whole else -(-images // batch))
 
     @property
     def smallest_batch(self) -> int:
         """Images of the smallest batch that the run trains on."""
         left_over = self.data.train_images % self.train.batch_size
-        reached = not self.train.drop_last and self.total_steps >= self.steps_per_epoch
+        reached = not self._batches_are_whole and self.total_steps >= self.steps_per_epoch
         return left_over if left_over and reached else self.train.batch_size
+
+    @property
+    def _batches_are_whole(self) -> bool:
+        return self.train.drop_last or self.train.carry_over
 
     @property
     def total_epochs(self) -> float:
@@ -131,7 +135,7 @@ class Experiment(Options):
         return _hash(deciding)
 
     def _deciding(self) -> dict[str, Any]:
-        dump = self.model_dump(mode="json")
+        dump = self.deciding()
         for kind in presets.INGREDIENTS:
             dump[kind] = {key: value for key, value in dump[kind].items() if key not in _INGREDIENT_LABELS}
         return {key: value for key, value in dump.items() if key not in _LABELS}

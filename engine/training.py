@@ -31,9 +31,6 @@ from engine.profile import Profile
 from engine.schedules import make_schedule
 from engine.selection import HardExamples
 
-# Training images that a network may look at to choose first weights (airbench takes 5,000).
-INITIAL_IMAGES = 5_000
-
 Network = Callable[[Tensor], Tensor]
 
 
@@ -185,7 +182,7 @@ class Training:
         model.to(memory_format=self.runtime.memory_format)
         model.to(self.device)
         if isinstance(model, DataInitialised):
-            model.initialise_from_data(self.normalise(self.data.train_images[:INITIAL_IMAGES]))
+            model.initialise_from_data(self.normalise(self.data.train_images[: model.initial_images]))
         return model
 
     @property
@@ -240,7 +237,11 @@ class Training:
 
     def draw_epoch(self) -> EpochPlan:
         """Order and every draw of the current epoch, a pure function of seed and epoch."""
-        return self.augment.draw_epoch(self.experiment.train.seed, self.epoch_index, len(self.data.train_images))
+        settings, images = self.experiment.train, len(self.data.train_images)
+        if not settings.carry_over:
+            return self.augment.draw_epoch(settings.seed, self.epoch_index, images)
+        length = self.experiment.steps_per_epoch * settings.batch_size
+        return self.augment.draw_stretch(settings.seed, self.epoch_index, images, length)
 
     def remaining_positions(self) -> range:
         """Positions of the current epoch that are still to be trained."""
@@ -293,7 +294,7 @@ class Training:
             if self.experiment.optimizer.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optimizer.clip_norm)
             self.optimizer.step()
-        hits = (logits.argmax(1) == self.data.train_labels[index]).sum()
+        hits = (logits.argmax(1) == self.data.train_labels[index % len(self.data.train_labels)]).sum()
         self.meters.update(loss, hits, len(index), step)
 
     def device_state(self) -> Iterator[Tensor]:

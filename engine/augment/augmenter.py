@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from engine.augment.affine import sample_bilinear, source_positions
-from engine.augment.colour import color_jitter
+from engine.augment.colour import brightness_contrast, color_jitter
 from engine.augment.geometry import gather, moves_pixels
 from engine.augment.mixing import mix
-from engine.augment.plan import Draws, EpochPlan, draw_epoch
+from engine.augment.plan import Draws, EpochPlan, draw_epoch, draw_stretch
 from engine.augment.policy import apply_policy
 from engine.augment.resized_crop import random_resized_crop
 from engine.data.statistics import mean_image, statistics
 from engine.options.augmentation import (
     Augmentation,
+    BrightnessContrast,
     ColorJitter,
     Cutmix,
     Mixup,
@@ -51,6 +52,10 @@ class Augmenter:
         """Order and draws of ``epoch`` (from 0) for ``n`` training images, on the augmenter's device."""
         return draw_epoch(self.operations, self.size, seed, epoch, n).to(self.scale.device)
 
+    def draw_stretch(self, seed: int, epoch: int, n: int, length: int) -> EpochPlan:
+        """As ``draw_epoch``, where an epoch is ``length`` images in passes over all ``n`` that follow one another."""
+        return draw_stretch(self.operations, self.size, seed, epoch, n, length).to(self.scale.device)
+
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor, plan: EpochPlan) -> tuple[Tensor, Tensor]:
         """The training batch of the images at ``index``: a function of tensors, without side effects.
 
@@ -58,6 +63,7 @@ class Augmenter:
         channels_last order, and targets: (n,) int64, or (n, classes) float32 where the augmentation mixes images.
         """
         draws = [{name: drawn[index] for name, drawn in one.items()} for one in plan.draws]
+        index = index % len(images)
         values, rows = images, index
         for moving, steps in self._runs():
             if moving:
@@ -97,6 +103,8 @@ class Augmenter:
                 return random_resized_crop(draws["box"], _to_unit(values))
             case ColorJitter():
                 return color_jitter(draws["factor"], _to_unit(values))
+            case BrightnessContrast():
+                return brightness_contrast(draws["shift"], draws["factor"], values)
             case RandAugment() | TrivialAugment():
                 return apply_policy(draws, _to_unit(values))
             case _:  # mixup and cutmix wait until the images are finished

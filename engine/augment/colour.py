@@ -1,4 +1,4 @@
-"""Operations on the values of pixels, (n, H, W, C) scaled to 0…1, each image by a factor of its own."""
+"""Operations on the values of pixels, (n, H, W, C), each image by a factor of its own."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ def luminance(values: Tensor) -> Tensor:
 
 
 def blend(values: Tensor, towards: Tensor, factor: Tensor) -> Tensor:
-    """``factor`` (n,) of ``values`` and the rest of ``towards``, kept in 0…1; factors above 1 lead away from it."""
+    """``factor`` (n,) of ``values`` in 0…1 and the rest of ``towards``, kept there; above 1 it leads away from it."""
     factor = factor[:, None, None, None]
     return (values * factor + towards * (1 - factor)).clamp(0, 1)
 
@@ -23,3 +23,8 @@ def color_jitter(factor: Tensor, values: Tensor) -> Tensor:
     values = blend(values, torch.zeros_like(values), factor[:, 0])
     values = blend(values, luminance(values).mean(dim=(1, 2), keepdim=True), factor[:, 1])
     return blend(values, luminance(values), factor[:, 2])
+
+
+def brightness_contrast(shift: Tensor, factor: Tensor, values: Tensor) -> Tensor:
+    """Normalised ``values`` with ``shift`` (n,) added, then multiplied by ``factor`` (n,)."""
+    return (values + shift[:, None, None, None]) * factor[:, None, None, None]

@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.augment import magnitudes
 from engine.augment.affine import rotation
 from engine.options.augmentation import (
+    BrightnessContrast,
     ColorJitter,
     Crop,
     Cutmix,
@@ -37,7 +38,11 @@ Draws = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """``order`` (n,) int64: image indices in training order. ``draws``: each operation's tensors (n, …), by image."""
+    """``order`` (n,) int64: image indices in training order. ``draws``: each operation's tensors (n, …), by image.
+
+    Where one pass over n images ends within the plan and the next begins, ``draws`` are (2n, …), and n is added to the
+    indices of the second pass.
+    """
 
     order: Tensor
     draws: tuple[Draws, ...]
@@ -67,6 +72,20 @@ def draw_epoch(operations: Sequence[Operation], size: int, seed: int, epoch: int
         seen[operation.op] += 1
         draws.append(_draw(operation, stream, n, size, seed, epoch))
     return EpochPlan(order, tuple(draws))
+
+
+def draw_stretch(operations: Sequence[Operation], size: int, seed: int, epoch: int, n: int, length: int) -> EpochPlan:
+    """The plan of the ``epoch``-th stretch (from 0) of ``length`` images, at most n, of passes that follow one another.
+
+    The passes over the ``n`` images are those of ``draw_epoch``; a stretch sees no more than two of them.
+    """
+    whole, start = divmod(epoch * length, n)
+    first, second = (draw_epoch(operations, size, seed, number, n) for number in (whole, whole + 1))
+    draws = tuple(
+        {name: torch.cat((drawn, after[name])) for name, drawn in before.items()}
+        for before, after in zip(first.draws, second.draws, strict=True)
+    )
+    return EpochPlan(torch.cat((first.order, second.order + n))[start : start + length], draws)
 
 
 def _stream(seed: int, epoch: int, name: str) -> torch.Generator:
@@ -137,6 +156,12 @@ def _color_jitter(operation: ColorJitter, stream: torch.Generator, n: int, size:
     return {"factor": 1 + strengths * _uniform(stream, (n, 3), -1, 1).float()}
 
 
+def _brightness_contrast(operation: BrightnessContrast, stream: torch.Generator, n: int, size: int) -> Draws:
+    shift = operation.brightness * _uniform(stream, n, -1, 1)
+    factor = 1 + operation.contrast * _uniform(stream, n, -1, 1)
+    return {"shift": shift.float(), "factor": factor.float()}
+
+
 def _rand_augment(operation: RandAugment, stream: torch.Generator, n: int, size: int) -> Draws:
     kinds = torch.randint(0, len(magnitudes.KINDS), (n, operation.operations), generator=stream)
     negative = torch.rand(n, operation.operations, generator=stream) < 0.5
@@ -184,6 +209,7 @@ _DRAWS: dict[type, Callable[[Any, torch.Generator, int, int], Draws]] = {
     Cutout: _cutout,
     RandomResizedCrop: _random_resized_crop,
     ColorJitter: _color_jitter,
+    BrightnessContrast: _brightness_contrast,
     RandAugment: _rand_augment,
     TrivialAugment: _trivial_augment,
     Mixup: _mixup,

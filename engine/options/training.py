@@ -1,6 +1,8 @@
 """Typed options of the training loop and of a published figure, free of torch."""
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from engine.options.averaging import Ema
 from engine.options.base import Options, option
@@ -12,11 +14,16 @@ from engine.options.selection import Selection
 class Train(Options):
     """How long, how large, on what and how watched."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"carry_over"})
+
     epochs: float = option(200.0, "Length of the run; fractions of an epoch are allowed.", "epochs", gt=0, le=100_000)
     steps: int | None = option(None, "Length in optimiser steps; overrides epochs when given.", "steps", ge=1)
     batch_size: int = option(128, "Images a step.", "images", ge=1, le=60_000)
     eval_batch_size: int = option(1000, "Images a forward pass in evaluation.", "images", ge=1, le=60_000)
     drop_last: bool = option(False, "Leave out an epoch's last batch when it is smaller.")
+    carry_over: bool = option(
+        False, "Let batches reach over the ends of epochs: none is smaller, and no image is left out."
+    )
     seed: int = option(0, "Seed of the weights, the order and every draw.", ge=0, lt=2**63)
     loss: LossChoice = option(CrossEntropy(), "What is minimised.")
     ema: Ema | None = option(None, "Moving average of the weights; null for none.")
@@ -27,8 +34,8 @@ class Train(Options):
     evaluate_every: int = option(
         1, "Epochs between two evaluations of the watched set; 0 evaluates after the last one only.", "epochs", ge=0
     )
-    tta: Literal["none", "flip", "flip_translate"] = option(
-        "none", "Test-time augmentation: logits averaged over mirrored (and shifted) views."
+    tta: Literal["none", "flip", "flip_translate", "flip_translate_even"] = option(
+        "none", "Test-time augmentation: logits averaged over mirrored (and shifted) views; even weighs all six alike."
     )
     tta_share: float = option(
         1.0, "Part of the test images, the least certain ones, that are looked at in these views.", gt=0, le=1
@@ -47,6 +54,12 @@ class Train(Options):
     log_every: int = option(50, "Steps between two records of the training metrics.", "steps", ge=1)
     checkpoint_every: float = option(60.0, "Least time between two checkpoints; the last is always written.", "s", ge=0)
     checkpoint_each_epoch: bool = option(False, "Write a checkpoint after every epoch, however quick.")
+
+    @model_validator(mode="after")
+    def _last_batch_is_one_or_the_other(self) -> Self:
+        if self.drop_last and self.carry_over:
+            raise ValueError("drop_last leaves out the images that carry_over takes along; choose one of them")
+        return self
 
 
 class Published(Options):

@@ -122,6 +122,14 @@ def test_color_jitter(images: Tensor, labels: Tensor) -> None:
         torch.testing.assert_close(ours, TF.adjust_saturation(theirs, factors[2]), atol=2e-6, rtol=0)
 
 
+def test_brightness_and_contrast_move_normalised_values_about_the_mean(images: Tensor, labels: Tensor) -> None:
+    jitter = {"op": "brightness_contrast", "brightness": 1.5, "contrast": 0.3}
+    inputs, _, plan = run(make({"op": "normalize"}, jitter), images, labels)
+    for image, shift, factor, ours in zip(planes(images), *plan.draws[1].values(), inputs, strict=True):
+        torch.testing.assert_close(ours, (normalized(image) + shift) * factor, atol=5e-6, rtol=0)
+    assert inputs.max() > normalized(planes(images)).max()
+
+
 def reference_policy(image: Tensor, kind: str, strength: float, limits: dict[str, float]) -> Tensor:
     """What torchvision.transforms.autoaugment applies, spelled out."""
     degrees = math.degrees(math.atan(limits["shear"] * strength))
@@ -299,6 +307,29 @@ def test_two_of_a_kind_draw_apart() -> None:
     assert not torch.equal(plan.draws[0]["corner"], plan.draws[1]["corner"])
 
 
+def test_stretches_are_cut_from_passes_that_follow_one_another() -> None:
+    augmenter = make({"op": "flip", "mode": "alternating"}, {"op": "translate"})
+    passes = [augmenter.draw_epoch(1, number, 50) for number in range(4)]
+    order = torch.cat([one.order for one in passes])
+    flips = torch.cat([one.draws[0]["flip"][one.order] for one in passes])
+    shifts = torch.cat([one.draws[1]["shift"][one.order] for one in passes])
+    stretches = [augmenter.draw_stretch(1, epoch, 50, 48) for epoch in range(4)]
+    taken = slice(0, 4 * 48)
+    assert torch.equal(torch.cat([one.order % 50 for one in stretches]), order[taken])
+    assert torch.equal(torch.cat([one.draws[0]["flip"][one.order] for one in stretches]), flips[taken])
+    assert torch.equal(torch.cat([one.draws[1]["shift"][one.order] for one in stretches]), shifts[taken])
+
+
+def test_an_image_that_a_stretch_shows_twice_is_drawn_twice(images: Tensor, labels: Tensor) -> None:
+    augmenter = make({"op": "translate"}, {"op": "normalize"})
+    plan = augmenter.draw_stretch(3, 1, N, N)
+    halves = [augmenter(images, labels, torch.arange(N) + first, plan) for first in (0, N)]
+    for number, (inputs, targets) in enumerate(halves, start=1):
+        expected, _, _ = run(augmenter, images, labels, epoch=number)
+        assert torch.equal(inputs, expected)
+        assert torch.equal(targets, labels)
+
+
 def test_a_plan_is_copied_in_place() -> None:
     augmenter = make({"op": "crop"}, {"op": "flip"})
     mine, theirs = augmenter.draw_epoch(1, 0, 100), augmenter.draw_epoch(1, 1, 100)
@@ -320,6 +351,15 @@ def test_crop_shifts_are_uniform() -> None:
         assert len(counts) == 9
         assert ((counts / 10_000 - 1).abs() < 0.05).all()
     assert torch.corrcoef(shift.T.float())[0, 1].abs() < 0.02
+
+
+def test_brightness_and_contrast_are_uniform_and_independent() -> None:
+    jitter = {"op": "brightness_contrast", "brightness": 0.2, "contrast": 0.3}
+    draws = make({"op": "normalize"}, jitter).draw_epoch(5, 0, 40_000).draws[1]
+    for value, centre, reach in ((draws["shift"], 0.0, 0.2), (draws["factor"], 1.0, 0.3)):
+        tenths = torch.histc(value, bins=10, min=centre - reach, max=centre + reach)
+        assert ((tenths / 4_000 - 1).abs() < 0.07).all()
+    assert torch.corrcoef(torch.stack([draws["shift"], draws["factor"]]))[0, 1].abs() < 0.02
 
 
 def test_flips_follow_their_probability() -> None:
@@ -387,6 +427,7 @@ ALL_OPS = (
     {"op": "color_jitter", "brightness": 0.2},
     {"op": "trivial_augment"},
     {"op": "normalize"},
+    {"op": "brightness_contrast"},
     {"op": "cutout"},
     {"op": "mixup"},
     {"op": "cutmix"},

@@ -10,6 +10,8 @@ import pytest
 from engine import presets
 from engine.errors import UserError
 from engine.experiment import Experiment, load, loads
+from engine.options.base import Options
+from engine.options.training import Train
 from engine.preset_schema import KINDS, schema
 
 PRESET = """\
@@ -141,6 +143,7 @@ REFUSED = [
     (changed(PRESET, "  epochs: 2", "  batch_size: 9999"), r"batch_size 9999 is more than the 9000 images"),
     (changed(PRESET, "validation: 1000", "validation: 0"), r"optimizer.schedule has nothing to watch: .* is 0"),
     (changed(PRESET, "  epochs: 2", "  watch: none"), r"optimizer.schedule has nothing to watch: train.watch is none"),
+    (changed(PRESET, "  epochs: 2", "  drop_last: true\n  carry_over: true"), r"drop_last leaves out .* choose one"),
     (changed(PRESET, "{ops: []}", "resnet_flip"), r':2: augmentation: no augmentation preset is called "resnet_flip"'),
     (changed(PRESET, "architecture: {", "architecure: {"), r'architecure: unknown key; did you mean "architecture"\?'),
     (
@@ -157,6 +160,7 @@ REFUSED = [
         ("batch_size: 8", 8),
         ("batch_size: 16", 8),
         ("batch_size: 16, drop_last: true", 16),
+        ("batch_size: 16, carry_over: true", 16),
         ("batch_size: 16, steps: 9", 16),
     ],
 )
@@ -249,6 +253,47 @@ def test_hashes_ignore_labels_and_the_group_ignores_the_seed() -> None:
     assert reseeded.config_hash != base.config_hash
     assert reseeded.group_hash == base.group_hash
     assert longer.group_hash != base.group_hash
+
+
+@pytest.mark.parametrize(
+    ("younger", "default", "other"),
+    [
+        ("train.carry_over", "false", "true"),
+        ("optimizer.decay_order", "before", "after"),
+        ("optimizer.newton_schulz_coefficients", "[3.4445, -4.775, 2.0315]", "[3.4576, -4.7391, 2.0843]"),
+        ("train.selection.proxy.whiten_bias", "drawn", "none"),
+    ],
+)
+def test_an_option_younger_than_runs_leaves_their_hash_as_it_was(younger: str, default: str, other: str) -> None:
+    ingredients = [
+        ("optimizer", "{algorithm: muon, normalize_filters: true}"),
+        ("train.selection", "{proxy: {family: airbench}}"),
+    ]
+    hashes = [loads(PRESET, overrides=[*ingredients, (younger, value)]).config_hash for value in (default, other)]
+    dump = loads(PRESET, overrides=ingredients)._deciding()
+    *path, field = younger.split(".")
+    for step in path:
+        dump = dump[step]
+    assert field not in dump
+    assert hashes[0] == loads(PRESET, overrides=ingredients).config_hash != hashes[1]
+
+
+def test_what_decides_is_all_but_younger_options_at_their_defaults() -> None:
+    """Options from before any run existed count even at their defaults, as the hashes of those runs do."""
+    experiment = loads(PRESET)
+    decides, whole = experiment.deciding(), experiment.model_dump(mode="json")
+    assert set(whole["train"]) - set(decides["train"]) == Train.younger
+    assert {**whole, "train": None} == {**decides, "train": None}
+
+
+def test_younger_names_are_names_of_options() -> None:
+    kinds, seen = [Options], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        seen |= kind.younger
+        assert kind.younger <= set(kind.model_fields)
+    assert seen
 
 
 def test_the_schema_knows_every_key_and_the_short_forms() -> None:

@@ -302,6 +302,24 @@ def test_the_last_smaller_batch_is_trained_unless_dropped(data: Dataset, tmp_pat
     assert (kept.step, dropped.step) == (5, 4)
 
 
+def test_batches_that_reach_over_the_end_of_an_epoch_leave_no_image_out(data: Dataset, tmp_path: Path) -> None:
+    """90 images in batches of 20: nine steps are two whole passes."""
+    settings = experiment(("train.carry_over", "true"), ("train.steps", "9"), ("optimizer.schedule", "{kind: cosine}"))
+    training = fresh(settings, data)
+    seen: list[int] = []
+    step = training.advance
+
+    def noted(index: torch.Tensor, plan: EpochPlan, number: torch.Tensor | int) -> None:
+        seen.extend((index % 90).tolist())
+        step(index, plan, number)
+
+    training.advance = noted  # type: ignore[method-assign]
+    notes = Notes()
+    finish(training, notes, tmp_path)
+    assert sorted(seen[:90]) == sorted(seen[90:]) == list(range(90))
+    assert [record["epoch"] for record in notes.records if record["kind"] == "epoch"] == [1, 2, 2.25]
+
+
 def test_one_image_is_no_batch_for_a_norm_over_single_pixels() -> None:
     def check(*overrides: tuple[str, str]) -> None:
         stages = (
@@ -330,6 +348,8 @@ def test_one_image_is_no_batch_for_a_norm_over_single_pixels() -> None:
         [("optimizer.sam", "{rho: 0.05}")],
         [("optimizer.lookahead", "{every: 2}")],
         [("optimizer", "{algorithm: muon, lr: 0.02}")],
+        [("optimizer", "{algorithm: muon, lr: 0.2, normalize_filters: true, normalize_every: {first: 2, last: 4}}")],
+        [("train.carry_over", "true")],
         [("optimizer", "{algorithm: adamw, amsgrad: true}"), ("optimizer.clip_norm", "1.0")],
         [("augmentation", "{ops: [{op: normalize, statistics: half}, {op: mixup}]}")],
         [("train.loss", "{kind: huber}")],
@@ -348,6 +368,7 @@ STEPS_OF_THE_DEVICE = [
     "{algorithm: sgd, lr: 0.05, nesterov: true, weight_decay: 5e-4, schedule: {kind: cosine}}",
     "{algorithm: adamw, lr: 1e-3, amsgrad: true, warmup: {steps: 3}, clip_norm: 1.0}",
     "{algorithm: muon, lr: 0.02, precision: fp32, schedule: {kind: linear}}",
+    "{algorithm: muon, lr: 0.02, precision: fp32, normalize_filters: true, normalize_every: {first: 2, last: 5}}",
     "{algorithm: sgd, lr: 0.05, schedule: {kind: plateau, patience: 0}}",
 ]
 
