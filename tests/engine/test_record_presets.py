@@ -11,7 +11,7 @@ from engine.models.airbench import AirbenchNet
 from engine.training import Training
 
 # Parameters and optimiser steps of the original scripts.
-RECORDS = {"airbench94": (1_972_792, 200), "airbench94_record": (1_972_792, 245), "airbench96": (9_918_776, 2160)}
+RECORDS = {"airbench94": (1_972_792, 200), "airbench94_record": (1_972_792, 243), "airbench96": (9_918_776, 2160)}
 CONTENDERS = ("champion_5m", "champion_5m_long")
 
 ON_A_CPU = [
@@ -33,7 +33,7 @@ def parameters(experiment: Experiment) -> int:
 def test_a_record_has_the_original_network_and_length(name: str) -> None:
     experiment = load(name)
     assert (parameters(experiment), experiment.total_steps) == RECORDS[name]
-    assert experiment.train.tta == "flip_translate"
+    assert experiment.train.tta.startswith("flip_translate")
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
