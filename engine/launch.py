@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from engine import process, slots, strict_yaml
+from engine import process, slots, strict_yaml, text
 from engine.errors import UserError
 from engine.runs import LIVE, Request, RunFolder, RunView
 from engine.supervisor import ENGINE, ENGINE_BYTE, STARTED, SUPERVISOR_BYTE
@@ -132,8 +132,8 @@ def train_settings(run: RunFolder) -> dict[str, Any]:
 
 
 def device_setting(run: RunFolder) -> str:
-    """``train.device`` of a run: auto, cpu, mps, cuda or cuda:N."""
-    return str(train_settings(run).get("device", "auto"))
+    """``train.device`` of a run: auto, cpu, mps, cuda or cuda:N, or, cleaned, what else somebody wrote there."""
+    return text.clean(str(train_settings(run).get("device", "auto")))
 
 
 def _launch(run: RunFolder, arguments: Sequence[str], slot: slots.Slot | None, engine_command: Sequence[str]) -> None:

@@ -40,7 +40,7 @@ def metrics_csv(run: RunFolder) -> str:
     names.pop("schema", None)
     out = io.StringIO()
     writer = csv.DictWriter(out, list(names), extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: _cell(name) for name in names})
     writer.writerows({name: _cell(value) for name, value in record.items()} for record in rows)
     return out.getvalue()
 

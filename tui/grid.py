@@ -8,6 +8,8 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from engine.text import clean
+
 Cell = tuple[str, Style]
 BLANK: Cell = (" ", Style.null())
 
@@ -40,8 +42,11 @@ class Grid:
             self.cells[row][column] = (character, style)
 
     def write(self, row: int, column: int, text: str, style: Style) -> int:
-        """Write text; returns the column after it. A wide character takes two cells, a combining one none."""
-        for character in text:
+        """Write text; returns the column after it. A wide character takes two cells, a combining one none.
+
+        Whatever its way here was, nothing of it that a terminal would act on is put into a cell.
+        """
+        for character in text if text.isprintable() else clean(text):
             cells = 1 if character.isascii() else cell_len(character)
             if cells == 0:
                 self._combine(row, column - 1, character)

@@ -29,12 +29,9 @@ def fit(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None = None
 ) -> tuple[list[int], list[list[str]]]:
     """Positions of the columns that fit into ``room`` cells, and all lines, heads first, padded to equal widths."""
-    cells = [[_cut(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
-    widths = [
-        max([text.width(column.head), *(text.width(row[index]) for row in cells)])
-        for index, column in enumerate(columns)
-    ]
-    lines = [[column.head for column in columns], *cells]
+    heads = [column.head for column in columns]
+    lines = [[_cut(cell, column) for cell, column in zip(row, columns, strict=True)] for row in (heads, *rows)]
+    widths = [max(text.width(line[index]) for line in lines) for index in range(len(columns))]
     padded = [
         [_aligned(cell, width, column.right) for cell, width, column in zip(line, widths, columns, strict=True)]
         for line in lines
@@ -43,7 +40,8 @@ def fit(
 
 
 def _cut(cell: str, column: Column) -> str:
-    return text.shorten(cell, column.limit, glyphs.active().ellipsis) if column.limit else cell
+    cleaned = text.clean(cell)
+    return text.shorten(cleaned, column.limit, glyphs.active().ellipsis) if column.limit else cleaned
 
 
 def _kept(columns: Sequence[Column], widths: Sequence[int], room: int | None) -> list[int]:

@@ -35,7 +35,10 @@ PAYLOADS = {
     "line separator": "LEAK\u2028L",
     "surrogate": "LEAK\udc80Q",
 }  # fmt: skip
-MARKUP = ("[@click=app.quit]click[/]", "[/foo]", "[red", "[/", "[bold]x[/bold][/bold]", "\\[x]", "[link=file:///x]y[/]")
+MARKUP = (
+    "[@click=app.quit]click[/]", "[@click=app.bell()]b", "[/foo]", "[/]", "[/", "[red", "[bold]x[/bold][/bold]",
+    "[link=file:///x]y[/]", "\\[x]", "[on red]z[/]", "[$accent]w[/]", "[[v]]",
+)  # fmt: skip
 EVERYTHING = " ".join([*PAYLOADS.values(), *MARKUP])
 FIELDS = ("architecture", "augmentation", "optimizer", "dataset", "device", "precision", "phase", "by", "group_hash")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]")
@@ -50,7 +53,7 @@ def on_screens(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome
     """Every screen with runs full of payloads: none of their bytes reaches the terminal, and the app lives."""
     escapes = Outcome("escape sequences in names, tags, notes, figures, logs on all screens: none gets through")
     markup = Outcome("markup in the same places: shown as text, no action runs, no crash")
-    for number, payload in enumerate(PAYLOADS.values()):
+    for number, payload in enumerate((*PAYLOADS.values(), *MARKUP)):
         _run_of(folder, payload, str(number))
     for _ in range(5):  # the newest, so that the keys meet one of them on every screen
         _run_of(folder, EVERYTHING, "")
@@ -59,9 +62,9 @@ def on_screens(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome
     shown = sum(mark in sent for mark in (b"LEAKB", b"LEAKC", b"LEAKX"))
     for name, payload in PAYLOADS.items():
         escapes.note(f"{name} reached the terminal" if _leaks(payload, sent) else ended)
-    for _ in MARKUP:
-        markup.note(ended)
-    if not shown or MARKUP[0].encode() not in sent:
+    for payload in MARKUP:
+        markup.note(ended or ("" if payload.encode() in sent else f"{payload} was not shown as it is written"))
+    if not shown:
         escapes.failures.append("the texts were not on the screens at all, so nothing was shown")
     escapes.detail = f"{len(sent):,} bytes looked through, {len(TOUR)} keys over all screens"
     return [escapes, markup]

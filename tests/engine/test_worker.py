@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import engine
-from engine import checkpoint, launch, process
+from engine import checkpoint, launch, process, queue
 from engine.continuation import continue_from
 from engine.errors import UserError
 from engine.experiment import loads
@@ -196,6 +196,45 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
     outcome = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
     assert outcome.returncode == 2
     assert outcome.stderr == f"cifar-tui: {results}: cannot be written: File exists\n"
+
+
+def test_eight_runs_at_once_on_one_device_each_end_as_a_lone_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    lone = [finished(make(tmp_path / "lone", ("train.seed", seed))) for seed in ("1", "2")]
+    assert of_training(lone[0]) != of_training(lone[1])
+    root = tmp_path / "together"
+    together = [make(root, ("train.seed", str(1 + number % 2))) for number in range(8)]
+    queue.set_capacity(root, "cpu", 8)
+    for run in together:
+        run.write_summary(state="queued")
+        queue.add(run)
+    hold_until_all_are_there(together)
+    for run in together:
+        launch.proceed(run, "test")
+    for number, run in enumerate(together):
+        assert launch.wait(run, 300).state == "finished", run.log_tail()
+        assert of_training(run) == of_training(lone[number % 2])
+        expected = final_weights(lone[number % 2])
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in final_weights(run).items())
+
+
+def hold_until_all_are_there(runs: list[RunFolder]) -> None:
+    """Pause each as it comes, so that the first is not over before the last begins."""
+    asked: set[str] = set()
+    while not all(run.view().state == "paused" for run in runs):
+        for run in runs:
+            assert run.view().state not in ("finished", "failed", "crashed"), run.log_tail()
+            if run.id not in asked and run.view().state in ("starting", "running"):
+                launch.pause(run, "test")
+                asked.add(run.id)
+        time.sleep(0.05)
+
+
+def of_training(run: RunFolder) -> list[dict[str, Any]]:
+    """The records but for those that say what was asked of the run."""
+    return [record for record in records(run) if record["kind"] != "control"]
 
 
 def test_a_second_engine_is_refused(tmp_path: Path) -> None:

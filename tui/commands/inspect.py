@@ -5,6 +5,7 @@ from argparse import Namespace
 from engine import inspection
 from engine.counts_cache import Counts
 from engine.experiment import Experiment
+from engine.text import clean
 from tui import format, glyphs
 from tui.commands.source import read_experiment, set_overrides
 from tui.strict_json import to_line
@@ -44,7 +45,7 @@ def _facts(experiment: Experiment, counts: Counts) -> list[str]:
         ("activations", f"{format.memory(counts.activation_bytes)} kept at batch {counts.batch} in {precision}"),
         *_published(experiment, counts),
     ]
-    return [f"{label:12}{value}" for label, value in facts]
+    return [f"{label:12}{clean(value)}" for label, value in facts]
 
 
 def _published(experiment: Experiment, counts: Counts) -> list[tuple[str, str]]:

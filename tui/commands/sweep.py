@@ -16,6 +16,7 @@ from engine.composition import Override
 from engine.errors import UserError
 from engine.runs import RunFolder
 from engine.sweep import Sweep
+from engine.text import clean
 from tui import preflight, sweep_table
 from tui.commands.folder import runs_folder
 from tui.commands.run import EXIT_FAILED, EXIT_FINISHED, EXIT_INTERRUPTED, EXIT_STOPPED, who
@@ -176,8 +177,8 @@ def _report(campaign: Campaign, files: Mapping[str, Path], *, as_json: bool) -> 
         return
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     table = render(*sweep_table.table(results), room)
-    notes = [f"{result.name}: {result.notes}" for result in results if result.notes]
-    heading = sweep_table.heading(campaign.sweep, campaign.members, results)
+    notes = [clean(f"{result.name}: {result.notes}", newlines=True) for result in results if result.notes]
+    heading = clean(sweep_table.heading(campaign.sweep, campaign.members, results))
     print("", heading, *table, *(["", *notes] if notes else []), "", *paths, sep="\n")
 
 
