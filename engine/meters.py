@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NO_NORM = -1.0  # norms are never negative
+
 
 @dataclass(frozen=True)
 class Means:
@@ -13,6 +15,43 @@ class Means:
     loss: float
     accuracy: float
     images: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a reading of the meters says.
+
+    ``bad_step`` is the first step whose loss was not finite, or -1; ``gradient_norm`` is None where there was none.
+    """
+
+    window: Means
+    epoch: Means
+    bad_step: int
+    gradient_norm: float | None
+
+
+class Reading:
+    """Figures on their way to the host, which on a GPU issues further steps meanwhile."""
+
+    def __init__(self, figures: Tensor) -> None:
+        self._figures = figures.to("cpu", non_blocking=True)
+        self._arrival: torch.cuda.Event | None = None
+        if figures.is_cuda:
+            self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrival.record()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether ``wait`` would return at once."""
+        return self._arrival is None or bool(self._arrival.query())  # type: ignore[no-untyped-call]
+
+    def wait(self) -> Figures:
+        """The figures, once they have arrived."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        *totals, bad_step, norm = self._figures.tolist()
+        window, epoch = (Means(*_means(*totals[column::2])) for column in (0, 1))
+        return Figures(window, epoch, int(bad_step), None if norm == NO_NORM else norm)
 
 
 class Meters:
@@ -34,12 +73,18 @@ class Meters:
         first_bad = (self.bad_step < 0) & ~torch.isfinite(loss)
         self.bad_step.copy_(torch.where(first_bad, step, self.bad_step))
 
-    def read(self) -> tuple[Means, Means, int]:
-        """The log's window, the epoch's window, and the first bad step or -1. One transfer; clears the log's window."""
-        flat = torch.cat((self.totals.flatten(), self.bad_step[None].to(self.totals.dtype))).tolist()
+    @torch.no_grad()
+    def start_reading(self, gradient_norm: Tensor | None = None) -> Reading:
+        """Send everything, and a norm () beside it, to the host in one transfer; clears the log's window."""
+        norm = torch.full_like(self.totals[0, 0], NO_NORM) if gradient_norm is None else gradient_norm
+        rest = torch.stack((self.bad_step.to(self.totals.dtype), norm.to(self.totals.dtype)))
+        reading = Reading(torch.cat((self.totals.flatten(), rest)))
         self.totals[:, 0] = 0
-        window, epoch = (Means(*_means(*flat[column:6:2])) for column in (0, 1))
-        return window, epoch, int(flat[6])
+        return reading
+
+    def read(self) -> Figures:
+        """The same at once."""
+        return self.start_reading().wait()
 
     def start_epoch(self) -> None:
         """Clear the epoch's window."""

@@ -73,6 +73,11 @@ class Schedule:
         """Whether the learning rate depends on the step alone."""
         return self._plateau is None and self.warmup.until_accuracy is None
 
+    @property
+    def awaits_accuracy(self) -> bool:
+        """Whether the next step's learning rate may depend on the training accuracy that is measured next."""
+        return self._waiting
+
     def learning_rate(self, step: int, ending: Ending | None = None) -> float:
         """What this step is to be taken with; after the last step it stays where the schedule ends.
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.checkpoint import Checkpointer
 from engine.evaluate import LeftError, Score, logits_of, score
-from engine.meters import Means
+from engine.meters import Figures, Means
 from engine.recorder import Recorder, StopRequested
-from engine.training import Training
+from engine.training import StepReading, Training
 
 HOLD_S = 0.1
 SAVING = "saving"
@@ -46,39 +46,73 @@ def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -
         if training.step % log_every == 0:
             _log_step(training, recorder)
             _save_when_due(training, recorder, checkpointer)
+        else:
+            _write_arrived(training, recorder)
         _attend(training, recorder, checkpointer)
     if training.step >= training.experiment.total_steps:
         training.take_slow_weights()
     _end_epoch(training, recorder, checkpointer)
 
 
-def _log_step(training: Training, recorder: Recorder) -> Means:
+def _log_step(training: Training, recorder: Recorder) -> None:
+    """Begin a record of this step, which is written once its figures are here: on a GPU some steps later."""
+    _write_pending(training, recorder)
     with training.timed("logging"):
-        return _record_step(training, recorder)
+        training.start_reading()
+    if training.schedule.awaits_accuracy:
+        _write_pending(training, recorder)
+    else:
+        _write_arrived(training, recorder)
 
 
-def _record_step(training: Training, recorder: Recorder) -> Means:
-    window, epoch, bad_step = training.meters.read()
-    if bad_step >= 0:
-        raise _diverged(training, bad_step)
+def _write_arrived(training: Training, recorder: Recorder) -> None:
+    if training.pending is not None and training.pending.figures.is_here:
+        _write_pending(training, recorder)
+
+
+def _write_pending(training: Training, recorder: Recorder) -> Figures | None:
+    """Wait for what is on its way and write its record."""
+    reading, training.pending = training.pending, None
+    if reading is None:
+        return None
+    with training.timed("logging"):
+        return _record_step(training, recorder, reading)
+
+
+def _record_step(training: Training, recorder: Recorder, reading: StepReading) -> Figures:
+    figures = reading.figures.wait()
+    if figures.bad_step >= 0:
+        raise _diverged(training, figures.bad_step)
+    if figures.gradient_norm is not None:
+        training.last_gradient_norm = figures.gradient_norm
+    window = figures.window
     if window.images:
         training.schedule.observe_training(window.accuracy)
         recorder.record(
             "step",
-            step=training.step,
-            epoch=round(training.epoch, 6),
+            step=reading.step,
+            epoch=round(reading.epoch, 6),
             loss=window.loss,
             accuracy=window.accuracy,
-            lr=training.learning_rate,
-            grad_norm=training.gradient_norm(),
+            lr=reading.lr,
+            grad_norm=training.last_gradient_norm,
             images_s=round(training.stopwatch.rate(window.images), 1),
         )
     recorder.update(**training.progress())
-    return epoch
+    return figures
+
+
+def _epoch_means(training: Training, recorder: Recorder) -> Means:
+    """Means over the epoch; steps since the last record get one of their own."""
+    _write_pending(training, recorder)
+    training.start_reading()
+    figures = _write_pending(training, recorder)
+    assert figures is not None
+    return figures.epoch
 
 
 def _end_epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
-    means = _log_step(training, recorder)
+    means = _epoch_means(training, recorder)
     epoch_s = training.stopwatch.lap_s
     metrics: dict[str, float] = {"train_loss": means.loss, "train_accuracy": means.accuracy}
     began = time.monotonic()
@@ -159,6 +193,7 @@ def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpo
 
 
 def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
+    _write_pending(training, recorder)
     if int(training.meters.bad_step) >= 0:
         raise _diverged(training, int(training.meters.bad_step))
     with _while_busy(recorder, checkpointer), training.timed("checkpoint"):
@@ -193,6 +228,7 @@ def _attend(training: Training, recorder: Recorder, checkpointer: Checkpointer) 
 
 def _hold(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     """Wait at this step, memory kept and heartbeat going on; the time counts in no speed."""
+    _write_pending(training, recorder)
     training.stopwatch.stop()
     recorder.write_summary(state="paused", eta_s=None)
     while True:

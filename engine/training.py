@@ -5,7 +5,7 @@ import copy
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,7 @@ from engine.evaluate import Score
 from engine.experiment import Experiment
 from engine.graph import GraphedStep, optimizer_tensors
 from engine.losses import make_loss
-from engine.meters import Meters
+from engine.meters import Meters, Reading
 from engine.models.layers import DataInitialised
 from engine.optim.averaging import Ema, Lookahead
 from engine.optim.groups import can_capture, follow_schedule
@@ -75,6 +75,16 @@ class Stopwatch:
         return count / elapsed if elapsed > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class StepReading:
+    """What a record says of a step: known at once, and under way from the device."""
+
+    step: int
+    epoch: float
+    lr: float
+    figures: Reading
+
+
 class Training:
     """One run's network, optimiser and progress, and the step that advances them.
 
@@ -118,7 +128,8 @@ class Training:
         self.best: State | None = None
         self.step = self.epoch_index = self.position = 0
         self.stopped_early = False
-        self._gradient_norm: float | None = None
+        self.last_gradient_norm: float | None = None
+        self.pending: StepReading | None = None
         self._checkpoint_at = time.monotonic()
         self._first_step = 0
         self._first_active_s = 0.0
@@ -380,12 +391,22 @@ class Training:
             return None
         return {key: self.best[key] for key in ("metric", "value", "epoch", "step")}
 
+    def start_reading(self) -> None:
+        """Send the meters and the norm of the last gradients to the host, for a record of the step taken last."""
+        self.pending = StepReading(
+            self.step, self.epoch, self.learning_rate, self.meters.start_reading(self._norm_of_gradients())
+        )
+
     def gradient_norm(self) -> float | None:
-        """Norm of all gradients of the last step together."""
+        """Norm of all gradients of the last step together; on a GPU the host waits for it."""
+        norm = self._norm_of_gradients()
+        if norm is not None:
+            self.last_gradient_norm = float(norm)
+        return self.last_gradient_norm
+
+    def _norm_of_gradients(self) -> Tensor | None:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if gradients:
-            self._gradient_norm = float(nn.utils.get_total_norm(gradients))
-        return self._gradient_norm
+        return nn.utils.get_total_norm(gradients) if gradients else None
 
     def facts(self) -> dict[str, Any]:
         """What the summary says of device, arithmetic and length."""
@@ -462,7 +483,7 @@ class Training:
         self.epoch_index, self.position = state["epoch_index"], state["position"]
         # A longer run that continues this one was asked for to go on.
         self.stopped_early = state["stopped_early"] and state["config_hash"] == self.experiment.config_hash
-        self._gradient_norm = state["gradient_norm"]
+        self.last_gradient_norm = state["gradient_norm"]
         self.stopwatch = Stopwatch(state["active_s"], state.get("epoch_s", 0.0))
         self._first_active_s = state["active_s"]
         self.best = best

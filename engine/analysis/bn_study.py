@@ -31,6 +31,8 @@ from engine.experiment import Experiment
 from engine.optim.sam import frozen_statistics
 from engine.options.architecture import Vgg
 from engine.options.bn_study import BatchNormStudy, BatchNormStudyOverrides
+from engine.ownership import make_folder
+from engine.runs import prepare_root
 from engine.training import Training
 from engine.validation import sentences
 
@@ -63,15 +65,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Run the study of ``preset`` with the overrides ``set`` and ``study``, or go on with it; in ``runs``/studies.
 
     Returns, and writes as result.json beside the figures, the curves of both networks and their medians. Raises
-    UserError when the preset is no VGG, KeyboardInterrupt once everything is saved.
+    UserError when the preset is no VGG or ``runs`` is not ours alone, KeyboardInterrupt once everything is saved.
     """
     figures.require()
     study = read_study([_override(pair) for pair in question["study"]])
     base = experiment.load(question["preset"], [_override(pair) for pair in question["set"]])
-    folder = Path(question["runs"]) / "studies" / f"bn_study-{_hash(base, study)}"
+    root = Path(question["runs"])
+    folder = root / "studies" / f"bn_study-{_hash(base, study)}"
     members = plan(base, study, folder)
-    for outer in (folder.parent, folder):
-        outer.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_root(root)
+    make_folder(folder)
     runtime = replace(device.settle(base.train, base.total_steps), compile=False, graph=False)
     device.apply(runtime)
     data = source.trained_data(base.data).to(runtime.device)
@@ -182,7 +185,7 @@ def _train(
                     checkpointer.close()
                     source.say(f"{member.label}: saved at step {training.step}; the same command goes on from there")
                     raise KeyboardInterrupt
-            means = training.meters.read()[1]
+            means = training.meters.read().epoch
             training.end_epoch({"train_loss": means.loss, "train_accuracy": means.accuracy}, None)
     checkpointer.close()
     source.say(f"{member.label}: {training.step} steps done")
@@ -200,7 +203,7 @@ def _step(training: Training, study: BatchNormStudy, track: LayerTrack, plan: An
     training.take_step(plan, position)
     gradient = weight.grad if weight.grad is not None else torch.zeros_like(weight)
     change, beta = track.update(gradient, before, weight.detach())
-    loss = training.meters.read()[0].loss
+    loss = training.meters.read().window.loss
     return Point(loss, loss, change, change, beta) if due else None
 
 

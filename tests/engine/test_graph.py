@@ -82,4 +82,4 @@ def test_the_smaller_last_batch_of_an_epoch_is_not_compiled() -> None:
     for position in trained.remaining_positions():
         trained.take_step(plan, position)
     assert compiled == [20, 20]
-    assert trained.meters.read()[0].images == 50
+    assert trained.meters.read().window.images == 50

@@ -51,9 +51,9 @@ def test_it_trains(name: str, small_data: Dataset) -> None:
     plan = training.draw_epoch()
     for position in range(2):
         training.take_step(plan, position)
-    window, _, bad_step = training.meters.read()
-    assert bad_step == -1
-    assert window.images == (16 if experiment.train.selection else 32)
+    figures = training.meters.read()
+    assert figures.bad_step == -1
+    assert figures.window.images == (16 if experiment.train.selection else 32)
     after = training.model.parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 

@@ -110,9 +110,9 @@ def _shapes(data: str) -> Dataset:
 
 def learns(training: Training) -> bool:
     """Whether the loss is finite and every weight is still a number."""
-    window, _, bad_step = training.meters.read()
+    figures = training.meters.read()
     whole = all(bool(torch.isfinite(parameter).all()) for parameter in training.model.parameters())
-    return bad_step < 0 and window.images > 0 and whole
+    return figures.bad_step < 0 and figures.window.images > 0 and whole
 
 
 def test_every_table_of_the_sources_is_here() -> None:

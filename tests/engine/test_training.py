@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import atomic, checkpoint, device
+from engine import atomic, checkpoint, device, meters
 from engine.augment import EpochPlan
 from engine.counting import count
 from engine.data.dataset import Dataset
@@ -16,6 +16,7 @@ from engine.errors import UserError
 from engine.evaluate import LeftError
 from engine.experiment import Experiment, loads
 from engine.graph import DeviceStep
+from engine.meters import Reading
 from engine.recorder import StopRequested
 from engine.runs import RunFolder
 from engine.test_set import evaluate_test_set
@@ -170,6 +171,54 @@ def test_a_stop_in_an_evaluation_does_not_wait_for_its_end_and_resumes_exactly(
     continued, second = resumed(experiment(), data, tmp_path / "broken")
     assert same(unbroken, continued)
     assert first.records + second.records == all_records.records
+
+
+class LateReading(Reading):
+    """A reading whose figures never come by themselves, as from a GPU that is far behind."""
+
+    is_here = property(lambda self: False)  # type: ignore[assignment]
+
+
+def test_figures_that_come_late_are_written_as_those_that_come_at_once(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, prompt = whole_run(experiment(), data, tmp_path / "prompt")
+    monkeypatch.setattr(meters, "Reading", LateReading)
+    training, late = fresh(experiment(), data), Notes()
+    written, take = [], training.take_step
+
+    def watched(plan: EpochPlan, position: int) -> None:
+        written.append(len(late.records))
+        take(plan, position)
+
+    training.take_step = watched  # type: ignore[method-assign]
+    finish(training, late, tmp_path / "late")
+    assert late.records == prompt.records
+    assert written[:6] == [0, 0, 0, 0, 1, 4]  # step 2 as step 4 is logged; 4, 5 and the epoch at the epoch's end
+
+
+def test_a_rate_that_waits_for_an_accuracy_waits_for_its_figures(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = experiment(("optimizer.warmup", "{until_accuracy: 5.0, start: 0.1}"))
+    plain, prompt = whole_run(settings, data, tmp_path / "prompt")
+    monkeypatch.setattr(meters, "Reading", LateReading)
+    training, late = whole_run(settings, data, tmp_path / "late")
+    assert same(plain, training)
+    assert late.records == prompt.records
+
+
+@pytest.mark.parametrize("step", [3, 4, 7])
+def test_a_checkpoint_holds_no_figures_that_are_not_written(
+    step: int, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, unbroken = whole_run(experiment(), data, tmp_path / "unbroken")
+    monkeypatch.setattr(meters, "Reading", LateReading)
+    training, before = fresh(experiment(), data), Notes(stop_at=step)
+    with pytest.raises(StopRequested):
+        finish(training, before, tmp_path / "stopped")
+    _, after = resumed(experiment(), data, tmp_path / "stopped")
+    assert before.records + after.records == unbroken.records
 
 
 def test_a_stop_in_the_last_test_leaves_the_weights_as_they_were(data: Dataset, tmp_path: Path) -> None:
