@@ -29,6 +29,7 @@ data: {name: shapes, validation: 200, train_limit: 400}
 train: {epochs: EPOCHS, batch_size: 20, seed: 5, threads: 1, log_every: 2, checkpoint_every: 0, ema: {decay: 0.9},
         device: cpu, precision: fp32}
 """
+LOOK_S = 2e-4  # a save takes some milliseconds; looking without a break would take a core from the engine
 CLOCK = ("t", "images_s", "epoch_s", "eval_s", "reason")  # the reason tells of a disk that was full
 
 
@@ -93,6 +94,7 @@ def kill_when(run: RunFolder, pid: int, moment: Callable[[], bool], patience_s: 
     while not moment() and time.monotonic() < deadline:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return wait(run, pid)
+        time.sleep(LOOK_S)
     os.kill(pid, signal.SIGKILL)
     return wait(run, pid)
 
