@@ -1,6 +1,7 @@
 """What the program remembers of a person's choices: theme, columns, sort order. A file nobody needs to know of."""
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ class Settings:
     def __init__(self, path: Path | None) -> None:
         """``path`` None remembers nothing beyond this process."""
         self._path = path
+        self._writing = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._puts = 0
         self._values = (atomic.read_json(path) if path else None) or {}
 
     def text(self, name: str, default: str, allowed: Sequence[str] = ()) -> str:
@@ -35,16 +39,31 @@ class Settings:
         return tuple(value)
 
     def put(self, **changes: str | bool | Sequence[str]) -> None:
-        """Remember; a file that cannot be written is logged, and the choice holds until the program ends."""
-        for name, value in changes.items():
-            self._values[name] = value if isinstance(value, str | bool) else list(value)
-        if self._path is None:
-            return
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write_json(self._path, self._values)
-        except OSError as error:
-            _LOG.warning("%s cannot be written: %s", self._path, error)
+        """Remember; a file that cannot be written is logged, and the choice holds until the program ends.
+
+        A disk may take seconds to sync it, so a thread writes it, for whose end the program waits when it ends.
+        """
+        values = {name: value if isinstance(value, str | bool) else list(value) for name, value in changes.items()}
+        self._values = {**self._values, **values}
+        self._puts += 1
+        if self._path is not None:
+            self._writer = threading.Thread(target=self._write, args=(self._path, self._puts), name="settings")
+            self._writer.start()
+
+    def wait(self) -> None:
+        """Return once what was put last is written."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def _write(self, path: Path, number: int) -> None:
+        with self._writing:
+            if number < self._puts:  # the thread of a later put, which waits for this one, writes all of it
+                return
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                atomic.write_json(path, self._values)
+            except OSError as error:
+                _LOG.warning("%s cannot be written: %s", path, error)
 
 
 def _folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:

@@ -55,9 +55,11 @@ async def test_no_runs_lead_to_a_first_one(tmp_path: Path) -> None:
 
 async def test_the_theme_is_remembered(sample_runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
-    async with CifarApp(sample_runs, remembered=Settings(file)).run_test() as pilot:
+    remembered = Settings(file)
+    async with CifarApp(sample_runs, remembered=remembered).run_test() as pilot:
         await pilot.press("ctrl+t")
         assert pilot.app.theme == "cifar-light"
+    remembered.wait()
     assert CifarApp(sample_runs, remembered=Settings(file)).palette.shade == "light"
 
 
@@ -182,7 +184,10 @@ def test_the_first_screen_fits_anywhere(size: tuple[int, int], depth: theme.Dept
 
 def test_settings_are_kept_and_nonsense_is_forgotten(tmp_path: Path) -> None:
     file = tmp_path / "config" / "settings.json"
-    Settings(file).put(theme="light", preview=False, columns=("name", "val"))
+    remembered = Settings(file)
+    remembered.put(theme="light")
+    remembered.put(preview=False, columns=("name", "val"))
+    remembered.wait()
     again = Settings(file)
     assert again.text("theme", "dark", ("dark", "light")) == "light"
     assert again.flag("preview", True) is False
@@ -194,7 +199,9 @@ def test_settings_are_kept_and_nonsense_is_forgotten(tmp_path: Path) -> None:
     assert odd.names("columns", ("name",)) == ("name",)
     assert odd.text("sort", "ended", ("ended", "val")) == "ended"
     (tmp_path / "config").chmod(0o500)
-    Settings(file).put(theme="dark")
+    odd.put(theme="dark")
+    odd.wait()
+    assert odd.text("theme", "light") == "dark"
 
 
 def test_the_terminal_half_never_loads_torch_or_numpy() -> None:

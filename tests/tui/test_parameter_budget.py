@@ -10,8 +10,10 @@ from tui.settings import Settings
 
 def test_a_budget_is_remembered(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    assert parameter_budget.remembered(Settings(path)) == 5_000_000
-    parameter_budget.remember(Settings(path), 300_000)
+    settings = Settings(path)
+    assert parameter_budget.remembered(settings) == 5_000_000
+    parameter_budget.remember(settings, 300_000)
+    settings.wait()
     assert parameter_budget.remembered(Settings(path)) == 300_000
 
 

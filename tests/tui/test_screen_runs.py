@@ -157,6 +157,7 @@ async def test_sorting_by_a_column_again_reverses_and_is_remembered(sample_runs:
         await until(pilot, lambda: not screen.order.descending, "reversed")
         assert screen.order.column == column
         assert screen.rows.runs[0].live
+    remembered.wait()
     stored = json.loads((tmp_path / "settings.json").read_text())
     assert stored["sort"] == column
     assert stored["sort_descending"] is False
@@ -170,6 +171,7 @@ async def test_columns_are_hidden_moved_and_remembered(sample_runs: Path, tmp_pa
         await pilot.pause()
         assert "architecture" not in screen.columns
         assert screen.columns.index("macs") < screen.columns.index("params")
+    remembered.wait()
     again = Settings(tmp_path / "settings.json")
     async with StillApp(sample_runs, remembered=again).run_test(size=(120, 36)) as pilot:
         screen = await listed(pilot)

@@ -128,6 +128,11 @@ class BaseScreen(Screen[None], inherit_bindings=False):
     def size_class(self) -> SizeClass:
         return size_class(*self.app.size)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the screen was left while what it had begun went on."""
+        return self not in self.app.screen_stack
+
     def compose(self) -> ComposeResult:
         yield HeaderLine(palette=self.palette)
         yield from self.compose_body()
@@ -156,10 +161,14 @@ class BaseScreen(Screen[None], inherit_bindings=False):
             self.show_header()
 
     def say(self, text: str, kind: Kind = "said", glyph: str = "") -> None:
-        """Say one sentence above the footer until a key is pressed."""
+        """Say one sentence above the footer until a key is pressed; on the screen on top where this one is gone."""
+        if self.is_gone:
+            self.app.say(text, kind, glyph)
+            return
         if kind == "bad":
             _LOG.warning("%s", text)
-        self.query_one(MessageLine).say(text, kind, glyph)
+        for line in self.query(MessageLine):  # none is left while the app ends
+            line.say(text, kind, glyph)
 
     def complain(self, error: Exception) -> None:
         """Say what went wrong: a mistake as it is worded, anything else with a pointer to the log."""

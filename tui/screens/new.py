@@ -19,16 +19,19 @@ from tui.new_layout import LISTS
 from tui.new_view import ListShown, Shown
 from tui.screens.base import shown_path
 from tui.screens.new_input import NewInput
-from tui.screens.new_panes import Body, Loaded, Made, SamplesOverlay
+from tui.screens.new_panes import Body, Loaded, SamplesOverlay
 from tui.theme import Palette
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     # These import pydantic, which takes long: they are loaded in a thread while the empty screen is up.
     from engine.counts_cache import Counts
     from engine.experiment import Experiment
     from tui.new_facts import Estimate
     from tui.new_figures import Figures
     from tui.new_form import Catalogue, Choice, Draft, Form
+    from tui.new_launch import Launched
     from tui.plot.model import Plot
 
 
@@ -72,7 +75,7 @@ class NewScreen(NewInput):
             catalogue = new_form.read_catalogue()
             form, problem = self._begin(catalogue)
         except Exception as error:
-            self.app.call_later(self.complain, error)
+            self._from_thread(self.complain, error)
             return
         self.post_message(Loaded(catalogue, form, problem))
 
@@ -320,35 +323,22 @@ class NewScreen(NewInput):
             self._launching = True
             self.say("making the run" if len(self._draft.seeds) == 1 else f"making {len(self._draft.seeds)} runs")
             counts = self._figures.counts if self._figures else None
-            arguments = (self._form, counts.parameters if counts else None, wait)
-            threading.Thread(target=self._make_in_thread, args=arguments, name="launch", daemon=True).start()
+            make = partial(_make, self._form, self.app.root, counts.parameters if counts else None, wait=wait)
+            self.in_thread(make, partial(self._take_made, self._draft.names, stay=wait))
 
-    def _make_in_thread(self, form: "Form", parameters: int | None, wait: bool) -> None:
-        from tui import new_form, new_launch
-        from tui.run_actions import who
-
-        try:
-            experiments = new_form.experiments_of(form)
-            launched = new_launch.make_runs(experiments, self.app.root, who(), parameters, wait=wait)
-        except Exception as error:
-            self.post_message(Made(None, error, stay=True))
-        else:
-            self.post_message(Made(launched, None, stay=wait))
-
-    def on_made(self, message: Made) -> None:
+    def _take_made(self, names: Sequence[str], made: "Launched | Exception", *, stay: bool) -> None:
+        """Say what became of the runs, and lead to them whoever has stayed to see it."""
         self._launching = False
         self.clear_message()
-        if message.launched is None:
-            self.complain(message.error or UserError("the run could not be made"))
+        if isinstance(made, Exception):
+            self.complain(made)
             return
-        ids = message.launched.run_ids
-        names = self._draft.names if self._draft else ()
-        said = f"{names[0]} waits in the queue" if len(ids) == 1 else f"{len(ids)} runs wait in the queue"
-        if message.stay:
+        said = _made_words(names, made)
+        if stay or self.is_gone:
             self.say(said, "good", glyphs.active().state("finished"))
-        elif message.launched.started:
+        elif made.started:
             self.app.goto("runs")
-            self.app.open_run(ids[0])
+            self.app.open_run(made.run_ids[0])
         else:
             self.app.goto("runs")
             self.app.call_later(self.app.say, said, "good", glyphs.active().state("finished"))
@@ -383,25 +373,41 @@ class NewScreen(NewInput):
     def _save(self, name: str) -> None:
         if self._draft is None or self._draft.experiment is None:
             return
-        arguments = (self._draft.experiment, name, _only_first(self._draft.seeds))
-        threading.Thread(target=self._save_in_thread, args=arguments, name="save preset", daemon=True).start()
+        self.in_thread(
+            partial(_save, self._draft.experiment, name), partial(self._take_saved, _only_first(self._draft.seeds))
+        )
 
-    def _save_in_thread(self, experiment: "Experiment", name: str, remark: str) -> None:
-        from tui import new_form
-
-        try:
-            path = new_form.save_preset(experiment, name, replace_it=True)
-            known = tuple(presets.catalogue("experiment"))
-        except Exception as error:
-            self.app.call_later(self.complain, error)
-            return
-        self.app.call_later(self._take_saved, f"{shown_path(path.absolute())}{remark}", known)
-
-    def _take_saved(self, where: str, known: tuple[presets.Preset, ...]) -> None:
+    def _take_saved(self, remark: str, saved: "tuple[Path, tuple[presets.Preset, ...]]") -> None:
+        path, known = saved
         if self._catalogue is not None:
             self._catalogue = replace(self._catalogue, experiments=known)
-        self.say(f"saved as {where}", "good", glyphs.active().state("finished"))
+        self.say(f"saved as {shown_path(path.absolute())}{remark}", "good", glyphs.active().state("finished"))
         self.changed()
+
+
+def _make(form: "Form", root: "Path", parameters: int | None, *, wait: bool) -> "Launched | Exception":
+    """Make the runs of a form, or what prevented it."""
+    from tui import new_form, new_launch
+    from tui.run_actions import who
+
+    try:
+        return new_launch.make_runs(new_form.experiments_of(form), root, who(), parameters, wait=wait)
+    except Exception as error:
+        return error
+
+
+def _made_words(names: Sequence[str], made: "Launched") -> str:
+    if made.started:
+        return f"{names[0]} is started"
+    return f"{names[0]} waits in the queue" if len(names) == 1 else f"{len(names)} runs wait in the queue"
+
+
+def _save(experiment: "Experiment", name: str) -> "tuple[Path, tuple[presets.Preset, ...]]":
+    """Save a preset; returns where, and all presets that there are now."""
+    from tui import new_form
+
+    path = new_form.save_preset(experiment, name, replace_it=True)
+    return path, tuple(presets.catalogue("experiment"))
 
 
 def _only_first(seeds: Sequence[int]) -> str:

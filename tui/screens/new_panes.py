@@ -13,7 +13,6 @@ from tui.theme import Palette
 
 if TYPE_CHECKING:
     from tui.new_form import Catalogue, Form
-    from tui.new_launch import Launched
     from tui.screens.new import NewScreen
 
 
@@ -25,16 +24,6 @@ class Loaded(Message):
         self.catalogue = catalogue
         self.form = form
         self.problem = problem
-
-
-class Made(Message):
-    """Runs were made, or could not be."""
-
-    def __init__(self, launched: "Launched | None", error: Exception | None, *, stay: bool) -> None:
-        super().__init__()
-        self.launched = launched
-        self.error = error
-        self.stay = stay
 
 
 class Body(GridView):
