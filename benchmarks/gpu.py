@@ -3,14 +3,12 @@
     python -m benchmarks.gpu [--rounds 5] [--minutes 8]
     python -m benchmarks.gpu --peer airbench94=PATH/airbench94_muon.py --runs 10
 
-Calibration (matrix product, copy, cost of one eager operation), the augmentation alone, and the training step: eager,
-compiled, and captured in a graph, for three networks and two batch sizes. With ``--peer``, instead: that script as it
-is, by its own file and timer, before and after our preset of that name, whose time its run folder notes.
+Calibration (matrix product, copy, cost of one eager operation), the augmentation alone, the cost of streaming records,
+the usual loop, and the training step: eager, compiled, and captured in a graph, for three networks and two batch sizes.
+With ``--peer``, instead: that script as it is, beside our preset of that name (`benchmarks.gpu_peers`).
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,12 +18,15 @@ from typing import Any
 
 import torch
 
-from benchmarks import report
-from engine import device
+from benchmarks import report, usual_loop
+from benchmarks.gpu_peers import beside_peer
+from engine import device, runs
 from engine.augment import EpochPlan
 from engine.data import shapes
 from engine.data.dataset import Dataset
 from engine.experiment import load
+from engine.recorder import Recorder
+from engine.train import log_step, write_arrived
 from engine.training import Training
 
 NETWORKS = ("resnet_5m", "resnet18", "wrn28_10")
@@ -34,6 +35,7 @@ BATCHES = (128, 512)
 WAYS = {"eager": ("off", "off"), "graph": ("off", "on"), "compile": ("on", "off"), "compile + graph": ("on", "on")}
 IMAGES = 50_000
 STEPS_S = 0.4
+USUAL_BATCHES = 80
 
 
 def main() -> int:
@@ -51,7 +53,13 @@ def main() -> int:
         report.save("gpu_peers", {"peers": [beside_peer(peer, options.runs) for peer in options.peer]})
         return 0
     deadline = time.monotonic() + 60 * options.minutes
-    figures: dict[str, Any] = {"calibration": calibration(), "augmentation": augmentation(), "steps": []}
+    figures: dict[str, Any] = {
+        "calibration": calibration(),
+        "augmentation": augmentation(),
+        "streaming": streaming("resnet_5m", 128, options.rounds),
+        "usual": usual("resnet18", 128, 2),
+        "steps": [],
+    }
     for batch in BATCHES:
         for network in NETWORKS:
             figures["steps"] += cells(network, batch, options.rounds, deadline)
@@ -195,6 +203,7 @@ def prepared(network: str, batch: int, compiled: str, graph: str) -> Training:
             ("architecture", network),
             ("augmentation", "crop_flip"),
             ("optimizer", "sgd_cosine"),
+            ("optimizer.lr", "1e-4"),  # the images are noise, of which a larger rate makes no finite loss
             ("data.name", "cifar10"),
             ("data.validation", "0"),
             ("train.device", "cuda"),
@@ -217,40 +226,58 @@ def random_data() -> Dataset:
     return Dataset(pixels, answers, pixels[:0], answers[:0], pixels[:1000], answers[:1000], shapes.CLASSES)
 
 
-def beside_peer(peer: str, runs: int) -> dict[str, Any]:
-    """A peer's script in turns with our preset; what each printed and the wall seconds of each process."""
-    preset, _, script = peer.partition("=")
-    path = Path(script).resolve()
-    results: dict[str, Any] = {"preset": preset, "script": path.name, "peer": [], "ours": []}
-    # The script times itself and repeats on its own; one process of it stands for all its runs.
-    results["peer"].append(peer_run(path))
-    for seed in range(runs):
-        results["ours"].append(our_run(preset, seed))
-        print(f"{preset} seed {seed}: {results['ours'][-1]}", flush=True)
-    results["peer"].append(peer_run(path))
-    return results
+def usual(network: str, batch: int, rounds: int) -> dict[str, Any]:
+    """Images per second of the usual loop, by how many worker processes it is given."""
+    architecture = prepared(network, batch, "off", "off").experiment.architecture
+    pixels, answers, *_ = shapes.draw(0, USUAL_BATCHES * batch, 32, 3)
+    pictures = usual_loop.Pictures(pixels, answers.tolist())
+    found: dict[str, list[float]] = {}
+    for workers in sorted({2, device.usable_cores()}):
+        model = architecture.resolve_builder()(architecture, 3, 32, 10).to("cuda")
+        batches = usual_loop.loader(pictures, batch, workers)
+        speeds = []
+        for _ in range(rounds + 1):
+            began = time.perf_counter()
+            _, seen = usual_loop.train(model, batches, "cuda")
+            speeds.append(seen / (time.perf_counter() - began))
+        found[f"{workers} workers"] = speeds[1:]  # the first warms up
+    rows = [[way, report.Spread.of(speeds).text()] for way, speeds in found.items()]
+    print(report.table([f"the usual loop, {network}, batch {batch}", "images/s"], rows), "\n", flush=True)
+    return {"network": network, "batch": batch, "images_s": found}
 
 
-def peer_run(path: Path) -> dict[str, Any]:
-    """Run a script in its own folder; its last lines hold its own figures."""
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, path.name], cwd=path.parent, capture_output=True, text=True, check=False)
-    lines = done.stdout.replace("\r", "\n").splitlines()[-6:]
-    print("\n".join(lines), flush=True)
-    return {"exit": done.returncode, "last_lines": lines, "wall_s": time.perf_counter() - began}
-
-
-def our_run(preset: str, seed: int) -> dict[str, Any]:
-    """Train a preset; its accuracy, and the active seconds that its run folder notes (without compiling)."""
-    command = str(Path(sys.executable).with_name("cifar-tui"))
+def streaming(network: str, batch: int, rounds: int) -> dict[str, Any]:
+    """Seconds of the same captured steps with a record every `log_every` of them and with none, in turns."""
+    training = prepared(network, batch, "off", "on")
+    problem = training.capture()
+    plan = training.draw_epoch()
+    found: dict[str, list[float]] = {"off": [], "on": []}
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        arguments = [command, "--run", preset, "--seed", str(seed), "--runs", folder]
-        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
-        wall_s = time.perf_counter() - began
-        result = json.loads(next(Path(folder).glob("*/results/test/result.json")).read_text())
-    accuracy = result["checkpoints"]["last"]["accuracy"]
-    return {"seed": seed, "accuracy": accuracy, "active_s": result["active_s"], "wall_s": wall_s}
+        folder_of_run = runs.create(Path(folder), training.experiment.to_yaml(), {"state": "running"}, {})
+        with Recorder(folder_of_run, {}) as recorder:
+            ways = {"off": None, "on": recorder}
+            for turn in range(rounds + 1):
+                for way in ("off", "on") if turn % 2 else ("on", "off"):
+                    spent = seconds_of_steps(training, plan, ways[way])
+                    found[way] += [spent] if turn else []  # the first warms up
+    cost = report.Spread.of([100 * (on / off - 1) for on, off in zip(found["on"], found["off"], strict=True)])
+    head = [f"streaming, {network}, batch {batch}" + (f", not captured: {problem}" if problem else ""), "%"]
+    print(report.table(head, [["what records cost", cost.text("+.2f")]]), "\n", flush=True)
+    return {"network": network, "batch": batch, "seconds": found, "percent": cost.median}
+
+
+def seconds_of_steps(training: Training, plan: EpochPlan, recorder: Recorder | None) -> float:
+    """An epoch's steps, as `engine.train` takes and records them."""
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for position in range(training.experiment.steps_per_epoch - 1):
+        training.take_step(plan, position)
+        if recorder is not None and training.step % training.experiment.train.log_every == 0:
+            log_step(training, recorder)
+        elif recorder is not None:
+            write_arrived(training, recorder)
+    torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

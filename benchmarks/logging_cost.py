@@ -20,7 +20,7 @@ from engine import device, runs
 from engine.data import shapes
 from engine.data.dataset import Dataset
 from engine.recorder import Recorder
-from engine.train import _log_step
+from engine.train import log_step
 from engine.training import Training
 
 RECORDS = 300
@@ -79,7 +79,7 @@ def take(training: Training, steps: int, recorder: Recorder | None) -> None:
     for position in range(steps):
         training.take_step(plan, position)
         if recorder is not None:
-            _log_step(training, recorder)
+            log_step(training, recorder)
 
 
 def in_turns(training: Training, recorder: Recorder, rounds: int, steps: int) -> dict[str, list[float]]:
@@ -100,7 +100,7 @@ def seconds_a_record(training: Training, recorder: Recorder) -> float:
     began = time.process_time()
     for _ in range(RECORDS):
         training.meters.update(one, one, BATCH, training.step)
-        _log_step(training, recorder)
+        log_step(training, recorder)
     return (time.process_time() - began) / RECORDS
 
 

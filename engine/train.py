@@ -44,33 +44,33 @@ def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -
     for position in training.remaining_positions():
         training.take_step(plan, position)
         if training.step % log_every == 0:
-            _log_step(training, recorder)
+            log_step(training, recorder)
             _save_when_due(training, recorder, checkpointer)
         else:
-            _write_arrived(training, recorder)
+            write_arrived(training, recorder)
         _attend(training, recorder, checkpointer)
     if training.step >= training.experiment.total_steps:
         training.take_slow_weights()
     _end_epoch(training, recorder, checkpointer)
 
 
-def _log_step(training: Training, recorder: Recorder) -> None:
+def log_step(training: Training, recorder: Recorder) -> None:
     """Begin a record of this step, which is written once its figures are here: on a GPU some steps later."""
-    _write_pending(training, recorder)
+    write_pending(training, recorder)
     with training.timed("logging"):
         training.start_reading()
     if training.schedule.awaits_accuracy:
-        _write_pending(training, recorder)
+        write_pending(training, recorder)
     else:
-        _write_arrived(training, recorder)
+        write_arrived(training, recorder)
 
 
-def _write_arrived(training: Training, recorder: Recorder) -> None:
+def write_arrived(training: Training, recorder: Recorder) -> None:
     if training.pending is not None and training.pending.figures.is_here:
-        _write_pending(training, recorder)
+        write_pending(training, recorder)
 
 
-def _write_pending(training: Training, recorder: Recorder) -> Figures | None:
+def write_pending(training: Training, recorder: Recorder) -> Figures | None:
     """Wait for what is on its way and write its record."""
     reading, training.pending = training.pending, None
     if reading is None:
@@ -104,9 +104,9 @@ def _record_step(training: Training, recorder: Recorder, reading: StepReading) -
 
 def _epoch_means(training: Training, recorder: Recorder) -> Means:
     """Means over the epoch; steps since the last record get one of their own."""
-    _write_pending(training, recorder)
+    write_pending(training, recorder)
     training.start_reading()
-    figures = _write_pending(training, recorder)
+    figures = write_pending(training, recorder)
     assert figures is not None
     return figures.epoch
 
@@ -193,7 +193,7 @@ def _save_when_due(training: Training, recorder: Recorder, checkpointer: Checkpo
 
 
 def _save(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
-    _write_pending(training, recorder)
+    write_pending(training, recorder)
     if int(training.meters.bad_step) >= 0:
         raise _diverged(training, int(training.meters.bad_step))
     with _while_busy(recorder, checkpointer), training.timed("checkpoint"):
@@ -228,7 +228,7 @@ def _attend(training: Training, recorder: Recorder, checkpointer: Checkpointer) 
 
 def _hold(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     """Wait at this step, memory kept and heartbeat going on; the time counts in no speed."""
-    _write_pending(training, recorder)
+    write_pending(training, recorder)
     training.stopwatch.stop()
     recorder.write_summary(state="paused", eta_s=None)
     while True:
