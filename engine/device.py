@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -18,6 +19,8 @@ from engine.precision import BF16_CAPABILITY, cpu_has_bf16
 
 # Of glibc's malloc.h: how many blocks may be mapped on their own; how much free memory is given back (-1: none is).
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+# As torch, cuDNN and Triton begin what a driver told them.
+_FAULT = re.compile(r"(?:(?:CUDA|HIP|cuDNN|MIOpen)(?: driver)? error|Triton Error \[\w+\]): (.+)")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,15 @@ def apply(runtime: Runtime) -> None:
     # Beside bf16 the rest may be TensorFloat-32 too; who asks for fp32 gets all 23 bits of the mantissa.
     torch.backends.cuda.matmul.allow_tf32 = runtime.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
+
+
+def fault(error: BaseException) -> str:
+    """The driver's own words for what failed on a device, in an error that torch passes on; "" for any other error."""
+    first = str(error).partition("\n")[0]
+    found = _FAULT.match(first)
+    if found:
+        return found[1]
+    return first if isinstance(error, torch.AcceleratorError) else ""
 
 
 def _keep_freed_memory() -> None:

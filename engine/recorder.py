@@ -86,6 +86,11 @@ class Recorder:
             self._metrics.retry()
             return self._metrics.offset
 
+    @property
+    def step(self) -> int:
+        """The step that the run was last said to be at."""
+        return int(self._fields.get("step") or 0)
+
     def flush(self) -> None:
         """Make the log survive a power cut."""
         with self._lock:
@@ -143,7 +148,7 @@ class Recorder:
 
         A folder that was deleted meanwhile gets neither, and is not made again.
         """
-        self.record("end", state=state, reason=reason, step=self._fields.get("step", 0))
+        self.record("end", state=state, reason=reason, step=self.step)
         with self._lock:
             self._metrics.sync()
             if self._metrics.problem:  # half of the reserve for what still waits, half for the state and the verdict

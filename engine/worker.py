@@ -60,7 +60,7 @@ def main(path: Path, *, resume: bool = False, allow_inexact: bool = False) -> in
             return _ended(recorder, "failed", _out_of_memory(run, error), FAILED)
         except Exception as error:
             traceback.print_exc()
-            return _ended(recorder, "failed", f"{type(error).__name__}: {error}".partition("\n")[0], FAILED)
+            return _ended(recorder, "failed", _why(run, recorder, error), FAILED)
     return FINISHED
 
 
@@ -137,7 +137,7 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     finally:
         checkpointer.close()
         if training.profile:
-            _say(training.profile.finish())
+            _say(_told(training.profile))
     reasons = ["early stopping" if training.stopped_early else "", checkpointer.problem]
     recorder.end("finished", "; ".join(filter(None, reasons)), phase="", **results, **training.progress())
 
@@ -158,6 +158,13 @@ def _compile(training: Training, recorder: Recorder, obstacle: str, *, exactly: 
         recorder.note("compile", f"not compiled: {why}")
     elif training.runtime.compile:  # as the attempt before perhaps was not
         recorder.note("compile", "")
+
+
+def _told(profile: Profile) -> str:
+    try:
+        return profile.finish()
+    except RuntimeError as error:  # of a device that has failed no event can be read, and that failure is to be told
+        return f"no profile: {error}".partition("\n")[0]
 
 
 def _test(training: Training, run: RunFolder, recorder: Recorder) -> dict[str, Any]:
@@ -274,7 +281,25 @@ def _ended(recorder: Recorder, state: str, reason: str, code: int) -> int:
     return code
 
 
-def _out_of_memory(run: RunFolder, error: torch.OutOfMemoryError) -> str:
+def _why(run: RunFolder, recorder: Recorder, error: Exception) -> str:
+    """One line for an error nobody foresaw; where a device failed, its driver's words and what is left to go on from.
+
+    Kernels run behind the host's back: the step is the one at which their failure was noticed.
+    """
+    words = device.fault(error)
+    if not words:
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    if "out of memory" in words:  # where it was not torch that allocated
+        return _out_of_memory(run, error)
+    where = run.summary().get("device") or "the device"
+    kept = next((entry.step for entry in checkpoint.candidates(run.path / "ckpt")), None)
+    left = (
+        "no checkpoint was written" if kept is None else f"--resume {run.id} goes on from the checkpoint of step {kept}"
+    )
+    return f"{where} failed near step {recorder.step}: {words}; {left}"
+
+
+def _out_of_memory(run: RunFolder, error: Exception) -> str:
     batch = loads(run.config_text()).train.batch_size
     detail = str(error).partition("Tried to allocate ")[2].partition(".  ")[0].partition(". GPU")[0]
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
