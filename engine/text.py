@@ -22,8 +22,11 @@ _LINE_BREAK = re.compile("\r*\n|[\r\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
     "[\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff]"
 )
-# Signs that Unicode 16 made two cells wide: what a terminal draws depends on its age.
-_DISPUTED_WIDTH = re.compile("[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d376]")
+# Signs that Unicode 16 made two cells wide: what a terminal draws depends on its age. And numbers in black squares,
+# which the C library takes for two cells.
+_DISPUTED_WIDTH = re.compile("[\u2630-\u2637\u268a-\u268f\u3248-\u324f\u4dc0-\u4dff\U0001d300-\U0001d376]")
+# The letters that flags are made of: a pair is two cells everywhere, one alone one or two.
+_FLAG_LETTERS = {ord("\N{REGIONAL INDICATOR SYMBOL LETTER A}") + place: chr(ord("A") + place) for place in range(26)}
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"  # Hangul fillers: letters without ink, as wide as two cells
 _JOINED_JAMO = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")  # vowels and finals, drawn into the syllable before them
 
@@ -36,8 +39,8 @@ def clean(text: str, newlines: bool = False) -> str:
 
     Escape sequences go as a whole, then every control character, DEL, bidirectional and zero-width format character.
     A tab or any other white space becomes one space. A line break (LF, CR LF, CR, VT, FF, NEL, LS, PS) becomes a space
-    too, or LF when `newlines` is set. Lone surrogates, private and unassigned characters become U+FFFD, so that the
-    result can be encoded as UTF-8 and every character in it has one known width.
+    too, or LF when `newlines` is set. Lone surrogates, private and unassigned characters become U+FFFD, and flags the
+    letters they are made of, so that the result can be encoded as UTF-8 and every character in it has one known width.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -46,7 +49,7 @@ def clean(text: str, newlines: bool = False) -> str:
         text = text.replace("\n", " ")
     if text.isascii():
         return text.translate(_ASCII_CONTROLS)
-    text = _DISPUTED_WIDTH.sub(_REPLACEMENT, _INVISIBLE.sub("", text))
+    text = _DISPUTED_WIDTH.sub(_REPLACEMENT, _INVISIBLE.sub("", text)).translate(_FLAG_LETTERS)
     return _limit_marks("".join(map(_visible, text)))
 
 

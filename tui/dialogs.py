@@ -58,6 +58,7 @@ def _draw_frame(grid: Grid, title: str, hint: str, palette: Palette) -> None:
     corners = ((0, 0), (0, right), (bottom, 0), (bottom, right))
     for (row, column), corner in zip(corners, signs.corners, strict=True):
         grid.write(row, column, corner, style)
+    title = shorten(title, max(grid.width - 8, 0), signs.ellipsis)
     if title:
         grid.write(0, 3, f" {title} ", palette.style("accent", bold=True))
     if hint and cell_len(hint) + cell_len(title) + 10 <= grid.width:

@@ -32,6 +32,7 @@ class Grid:
         self.cells: list[list[Cell]] = [[BLANK] * self.width for _ in range(self.height)]
         # What a cell's background becomes when something is written over it: a band shows through a curve.
         self._under: dict[tuple[int, int], str | None] = {}
+        self._wide = False  # whether there may be characters of two cells, whose second one holds ""
 
     def put(self, row: int, column: int, character: str, style: Style) -> None:
         """Write one character; the background of what was there stays where `style` has none."""
@@ -40,6 +41,9 @@ class Grid:
             if below is not None and style.bgcolor is None:
                 style = style + Style(bgcolor=below)
             self.cells[row][column] = (character, style)
+            if self._wide:
+                self._part(row, column)
+                self._part(row, column + 1)
 
     def write(self, row: int, column: int, text: str, style: Style) -> int:
         """Write text; returns the column after it. A wide character takes two cells, a combining one none.
@@ -51,12 +55,33 @@ class Grid:
             if cells == 0:
                 self._combine(row, column - 1, character)
                 continue
-            fits = cells == 1 or column + 1 < self.width
-            self.put(row, column, character if fits else " ", style)
-            if cells == 2:
-                self.put(row, column + 1, "", style)
+            if cells == 1:
+                self.put(row, column, character, style)
+            else:
+                self._put_wide(row, column, character, style)
             column += cells
         return column
+
+    def _put_wide(self, row: int, column: int, character: str, style: Style) -> None:
+        """Write a character of two cells; where only one of them is on the grid, that is left blank."""
+        self.put(row, column, " ", style)
+        self.put(row, column + 1, " ", style)
+        if 0 <= row < self.height and 0 <= column < self.width - 1:
+            self._wide = True
+            for place, half in ((column, character), (column + 1, "")):
+                self.cells[row][place] = (half, self.cells[row][place][1])
+
+    def _part(self, row: int, column: int) -> None:
+        """Blank the half of a wide character whose other half, across the left edge of this cell, was written over."""
+        if not 0 <= column <= self.width:
+            return
+        cells = self.cells[row]
+        before, its_style = cells[column - 1] if column else BLANK
+        after, style = cells[column] if column < self.width else BLANK
+        if after == "" and cell_len(before) < 2:
+            cells[column] = (" ", style)
+        elif after != "" and cell_len(before) == 2:
+            cells[column - 1] = (" ", its_style)
 
     def _combine(self, row: int, column: int, character: str) -> None:
         if 0 <= row < self.height and 0 <= column < self.width:
@@ -90,6 +115,10 @@ class Grid:
             if 0 <= row + offset < self.height:
                 kept = cells[: max(self.width - column, 0)]
                 self.cells[row + offset][column : column + len(kept)] = kept
+                if self._wide or part._wide:
+                    self._part(row + offset, column)
+                    self._part(row + offset, column + len(kept))
+        self._wide |= part._wide
 
     def segments(self, row: int) -> list[Segment]:
         """A row as runs of equal style."""

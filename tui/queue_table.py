@@ -302,8 +302,9 @@ class _Pen:
             select_row(self.grid, row, self.palette)
 
     def _starts(self, row: int, entry: WaitingRow) -> None:
-        words = wait_words(entry)
         sign = f"{glyphs.active().state('held')} " if entry.held else ""
+        room = self.at.starts - self.at.takes - 1 - len(sign)
+        words = shorten(wait_words(entry), room, glyphs.active().ellipsis)
         role = "warn" if entry.word else "accent" if entry.number == 1 and entry.starts_s is not None else "text"
         self.right(row, self.at.starts, sign + words, self.palette.style(role))
 

@@ -68,6 +68,7 @@ def draw_beside(source: Source, width: int, height: int, setting: Setting) -> Gr
     name = shorten(view.name or view.id, max(width - 34, 8), glyphs.active().ellipsis)
     left = [(f"{glyphs.active().state(view.state)} ", palette.state(view.state)), (name, setting.colour.solid + _BOLD)]
     state, right = _progress(view, setting)
+    right = line.cut(right, width // 2)
     room = width - line.width_of(right) - 2
     for parts in ([*left, ("   ", palette.style()), *state], left):  # how far it came gives way as a whole
         if line.width_of(parts) <= room or parts is left:
@@ -103,7 +104,7 @@ def head_rule(view: RunView, width: int, setting: Setting) -> list[Part]:
     """`● best_5m-s3 ─────── epoch 137 of 200   68 %   33 s left`"""
     palette, signs = setting.palette, glyphs.active()
     state, ahead = _progress(view, setting)
-    right = [*state, *([("   ", palette.style()), *ahead] if ahead else [])]
+    right = [*state, *([("   ", palette.style()), *line.cut(ahead, width // 2)] if ahead else [])]
     room = max(width - line.width_of(right) - 12, 8)
     name = shorten(view.name or view.id, room, signs.ellipsis)
     left: list[Part] = [

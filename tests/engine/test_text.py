@@ -38,6 +38,7 @@ HOSTILE = {
     "line breaks": ("a\nb\r\nc\rd\u2028e\x85f", "a b c d e f"),
     "no-break space": ("a\u00a0b", "a b"),
     "private use": ("a\U0010eeeeb", "a\ufffdb"),
+    "flags": ("a🇩🇪 🇯b", "aDE Jb"),
 }
 
 

@@ -1,10 +1,12 @@
 """Overlays under keys that come faster than they close."""
 
+import pytest
 from textual.app import App
 
 from tui import theme
 from tui.dialogs import Choice, Option, Question
 from tui.searched_list import MANY, SearchedChoice, choice
+from watching import on_screen
 
 
 class Asking(App[None]):
@@ -39,6 +41,18 @@ async def test_keys_typed_ahead_close_nothing_but_the_question() -> None:
         await pilot.pause()
         assert app.answers == [True]
         assert len(app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("letter", ["n", "界"])
+async def test_a_title_without_end_stays_in_its_frame(letter: str) -> None:
+    app = Asking()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(Choice(f"Write {letter * 500} as", [Option("csv", "CSV")]))
+        await pilot.pause()
+        shown = on_screen(pilot).splitlines()
+        top = next(row.strip() for row in shown if "Write" in row)
+        assert (top[0], top[-1]) == ("┌", "┐")
+        assert "…" in top
 
 
 def test_many_options_are_found_by_words_of_name_or_remark_the_names_first() -> None:

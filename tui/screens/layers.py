@@ -27,7 +27,7 @@ def rows_of(network: Sequence[LayerCount]) -> list[tuple[str, ...]]:
     rows = [
         (
             shorten(layer.name, _NAME, glyphs.active().ellipsis),
-            layer.kind,
+            shorten(layer.kind, _DETAIL, glyphs.active().ellipsis),
             shorten(layer.detail, _DETAIL, glyphs.active().ellipsis),
             shape_text(layer),
             format.thousands(layer.parameters) if layer.parameters else "",
