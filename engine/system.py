@@ -3,6 +3,7 @@
 Nothing here raises: a figure that cannot be had is None, a machine without NVML has no GPUs.
 """
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +20,8 @@ from engine.metrics_log import MetricsWriter
 
 INTERVAL_S = 5.0
 TEMPERATURE_OF_GPU = 0  # NVML_TEMPERATURE_GPU, its only sensor
+LARGEST_MEMORY = 1 << 62  # beyond it stand NVML's words for "not available"
+FIRST_PID_NAMESPACE = 0xEFFFFFFC  # its inode: PROC_PID_INIT_INO of Linux
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class Gpu:
     memory_total: int | None = None
     temperature: float | None = None
     power: float | None = None
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that computes on a GPU: bytes it holds there, None where the driver does not tell, and its user, ""
+    where that is not known."""
+
+    pid: int
+    memory: int | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,31 @@ def gpus() -> tuple[Gpu, ...]:
         if handle is not None:
             found.extend(_read_gpu(nvml, part, index) for part in _mig_instances(nvml, handle) or [handle])
     return tuple(found)
+
+
+def gpu_processes(uuid: str) -> tuple[GpuProcess, ...]:
+    """Who computes on a GPU or MIG instance, whoever's it is, most memory first; empty where the driver does not tell.
+
+    In a container it may not. As slow as `gpus`.
+    """
+    nvml = _nvml()
+    handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", uuid) if nvml else None
+    listed = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) if nvml and handle is not None else None
+    found = {int(one.pid): GpuProcess(int(one.pid), _memory(one), _user(int(one.pid))) for one in listed or ()}
+    return tuple(sorted(found.values(), key=lambda process: (-(process.memory or 0), process.pid)))
+
+
+def _memory(process: Any) -> int | None:
+    held = process.usedGpuMemory
+    return int(held) if held is not None and 0 <= int(held) < LARGEST_MEMORY else None
+
+
+def _user(pid: int) -> str:
+    """Whose process that is; "" in a container, where the driver's pids are those of the host."""
+    with suppress(OSError, psutil.Error):
+        if os.stat("/proc/self/ns/pid").st_ino == FIRST_PID_NAMESPACE:
+            return psutil.Process(pid).username()
+    return ""
 
 
 def compute_capability(index: int = 0) -> int | None:

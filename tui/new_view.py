@@ -94,6 +94,7 @@ class Shown:
     source: str = ""
     remarks: Mapping[str, str] = field(default_factory=dict)
     busy: str = ""
+    in_use: str = ""
     batch_advice: str = ""
 
 
@@ -248,8 +249,8 @@ def _draw_field(grid: Grid, place: Area, name: str, shown: Shown, size: SizeClas
 def _draw_field_help(grid: Grid, place: Area, name: str, shown: Shown, palette: Palette) -> None:
     one = next(one for one in shown.fields if one.name == name)
     column = place.right + 2
-    warn = name == "device" and shown.busy
-    text = shown.busy if warn else shown.remarks.get(name, one.hint)
+    warn = (shown.in_use or shown.busy) if name == "device" else ""
+    text = warn or shown.remarks.get(name, one.hint)
     room = areas_left_end(grid.width) - column
     grid.write_parts(place.top, column, line.cut([(text, palette.style("warn" if warn else "dim"))], room))
 
@@ -407,6 +408,8 @@ def _validity(shown: Shown, palette: Palette) -> list[Part]:
         return [(f"{signs.state('failed')} ", palette.style("bad", bold=True)), (draft.sentence, palette.style("text"))]
     if shown.focus == "training" and shown.at_field == "batch_size" and shown.batch_advice:
         return [(shown.batch_advice, palette.style("text"))]
+    if shown.in_use and (shown.focus != "training" or shown.at_field == "device"):
+        return [("! ", palette.style("warn", bold=True)), (shown.in_use, palette.style("text"))]
     if shown.focus == "training":
         one = next(one for one in shown.fields if one.name == shown.at_field)
         return [(f"{one.label}  ", palette.style("text")), (one.help, palette.style("dim"))]

@@ -12,6 +12,8 @@ from engine import system
 from engine.data.releases import RELEASES, data_root, needs_download, unreachable
 from engine.errors import UserError
 from engine.experiment import Experiment
+from engine.slots import Slot
+from engine.text import clean
 from tui import format
 
 CHECKPOINTS = 2
@@ -19,6 +21,8 @@ TENSORS_A_PARAMETER = 4  # the weight, two moments of Adam, and an average
 BYTES_A_NUMBER = 4
 LOGS_BYTES = 32 << 20
 REACH_S = 8.0
+PROCESSES_NAMED = 3
+UNSEEN_BYTES = 1 << 30  # more than a driver keeps for itself on a GPU that nobody uses
 DRIVER_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows beneath Linux, AMD
 
 
@@ -30,6 +34,30 @@ def check(experiment: Experiment, root: Path, parameters: int | None = None) -> 
     problems = [*_folder(root), *_room(root, parameters), *_device(experiment.train.device), *_data(experiment)]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def in_use(slot: Slot | None) -> str:
+    """That others compute on the GPU of a slot: their pids and memory, and what is free. "" where nobody is known to.
+
+    No reason to refuse a run, which may well fit beside them. Asks the driver, which may take its time.
+    """
+    gpu = next((gpu for gpu in system.gpus() if slot is not None and gpu.uuid == slot.name), None)
+    if slot is None or gpu is None:
+        return ""
+    processes = system.gpu_processes(gpu.uuid)
+    taken, total = gpu.memory_used, gpu.memory_total
+    if not processes and (taken or 0) < UNSEEN_BYTES:
+        return ""
+    said = [_process(process) for process in processes[:PROCESSES_NAMED]]
+    said += [f"{len(processes) - PROCESSES_NAMED} more"] if len(processes) > PROCESSES_NAMED else []
+    said = said or [f"{format.memory(taken)} by processes that cannot be seen from here"]
+    free = f"; {format.memory_used(max(total - taken, 0), total)} free" if taken is not None and total else ""
+    return clean(f"GPU {gpu.index} in use: {', '.join(said)}{free}")
+
+
+def _process(process: system.GpuProcess) -> str:
+    whose = f" ({process.user})" if process.user else ""
+    return f"pid {process.pid} {'unknown memory' if process.memory is None else format.memory(process.memory)}{whose}"
 
 
 def _folder(root: Path) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from engine import slots, system
@@ -48,6 +50,55 @@ def test_gpus_are_read_with_what_they_answer() -> None:
     assert h200 == system.Gpu("GPU-h200", 0, "H200", 97.0, 4 * GIB, 141 * GIB, 61.0, 412.5)
     assert (first.uuid, second.uuid) == ("MIG-mig0", "MIG-mig1")
     assert (first.utilization, first.power, first.memory_used) == (None, None, 4 * GIB)
+
+
+def computing(pid: int, memory: int | None) -> SimpleNamespace:
+    return SimpleNamespace(pid=pid, usedGpuMemory=memory, gpuInstanceId=0)
+
+
+def test_who_computes_on_a_gpu_is_told_with_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_available = (1 << 64) - 1
+    nvml = nvml_of_two()
+    nvml.nvmlDeviceGetHandleByUUID = {"GPU-h200": "h200", "MIG-mig0": "mig0"}.__getitem__
+    listed = {
+        "h200": [computing(2, None), computing(3, GIB), computing(1, not_available), computing(os.getpid(), 2 * GIB)],
+        "mig0": [],
+    }
+    nvml.nvmlDeviceGetComputeRunningProcesses = listed.__getitem__
+    monkeypatch.setattr(system, "_nvml", lambda: nvml)
+    monkeypatch.setattr(system, "_user", {1: "root", 2: "", 3: "ann", os.getpid(): "me"}.__getitem__)
+    assert system.gpu_processes("GPU-h200") == (
+        system.GpuProcess(os.getpid(), 2 * GIB, "me"),
+        system.GpuProcess(3, GIB, "ann"),
+        system.GpuProcess(1, None, "root"),
+        system.GpuProcess(2, None, ""),
+    )
+    assert system.gpu_processes("MIG-mig0") == ()
+    assert system.gpu_processes("GPU-of another machine") == ()
+
+
+@pytest.mark.parametrize("nvml", [None, nvml_of_two()], ids=["no driver", "a driver that does not tell"])
+def test_where_nobody_tells_who_computes_nobody_is_named(
+    nvml: SimpleNamespace | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "_nvml", lambda: nvml)
+    assert system.gpu_processes("GPU-h200") == ()
+
+
+def test_a_user_is_named_only_where_the_drivers_pids_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.stat
+
+    def in_namespace(inode: int) -> str:
+        there = SimpleNamespace(st_ino=inode)
+        monkeypatch.setattr(os, "stat", lambda path, **more: there if "ns/pid" in str(path) else real(path, **more))
+        return system._user(os.getpid())
+
+    assert in_namespace(system.FIRST_PID_NAMESPACE) == psutil.Process().username()
+    assert in_namespace(7) == ""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.undo()
+    assert system._user(gone.pid) == ""
 
 
 def test_a_driver_that_fails_at_everything_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 from engine import experiment as experiments
-from engine import launch, process, runs
+from engine import launch, process, runs, system
 from engine.data.releases import RELEASES
 from engine.errors import UserError
 from engine.runs import RunFolder
+from engine.slots import Slot
 from tui import cli, export, preflight
 from tui.commands import run as run_command
 from tui.configuration import differences, flatten
@@ -507,6 +509,48 @@ def test_a_device_that_cannot_be_here_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(preflight, "DRIVER_NODES", ())
     with pytest.raises(UserError, match="no GPU driver is loaded"):
         preflight.check(quickstart(("train.device", "cuda:1")), tmp_path)
+
+
+GIB = 1 << 30
+GPU = system.Gpu("GPU-aa", 0, "H100", memory_used=30 * GIB, memory_total=80 * GIB)
+SLOT = Slot("GPU-aa", "H100 0", 0)
+ANN, UNKNOWN = system.GpuProcess(4242, 20 * GIB, "ann"), system.GpuProcess(99)
+HOSTILE_USER = system.GpuProcess(7, GIB, "\x1b[2Jann")
+
+
+@pytest.mark.parametrize(
+    ("processes", "gpu", "said"),
+    [
+        ((ANN, UNKNOWN), GPU, "GPU 0 in use: pid 4242 20.0 GiB (ann), pid 99 unknown memory; 50.0 / 80.0 GiB free"),
+        ((ANN,), replace(GPU, memory_used=None), "GPU 0 in use: pid 4242 20.0 GiB (ann)"),
+        ((ANN,) * 5, GPU, f"GPU 0 in use: {'pid 4242 20.0 GiB (ann), ' * 3}2 more; 50.0 / 80.0 GiB free"),
+        ((), GPU, "GPU 0 in use: 30.0 GiB by processes that cannot be seen from here; 50.0 / 80.0 GiB free"),
+        ((HOSTILE_USER,), replace(GPU, memory_total=None), "GPU 0 in use: pid 7 1.0 GiB (ann)"),
+        ((), replace(GPU, memory_used=500 << 20), ""),
+        ((), replace(GPU, memory_used=None), ""),
+        ((ANN,), replace(GPU, uuid="GPU-bb"), ""),
+    ],
+)
+def test_others_on_a_gpu_are_named_with_their_memory(
+    processes: tuple[system.GpuProcess, ...], gpu: system.Gpu, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "gpus", lambda: (gpu,))
+    monkeypatch.setattr(system, "gpu_processes", lambda uuid: processes)
+    assert preflight.in_use(SLOT) == said
+    assert preflight.in_use(None) == ""
+
+
+@pytest.mark.parametrize(("device", "named"), [("auto", True), ("cuda:0", True), ("cpu", False)])
+def test_a_gpu_in_use_is_said_before_the_start_and_refuses_nothing(
+    device: str, named: bool, shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said_before: list[str] = []
+    monkeypatch.setattr(preflight, "DRIVER_NODES", ("/dev/null",))
+    monkeypatch.setattr(system, "gpus", lambda: (GPU,))
+    monkeypatch.setattr(system, "gpu_processes", lambda uuid: (ANN,))
+    monkeypatch.setattr(launch, "start", lambda run, by: said_before.append(capsys.readouterr().err))
+    assert shell("--run", "quickstart", "--device", device, "--detach")[0] == 0
+    assert [line.startswith("cifar-tui: GPU 0 in use: pid 4242 20.0 GiB (ann)") for line in said_before] == [named]
 
 
 def test_data_that_is_neither_here_nor_reachable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine import experiment as experiments
-from engine import presets, queue, runs
+from engine import launch, presets, queue, runs, system
 from engine.counts_cache import Counts, LayerCount
 from engine.errors import UserError
 from tui import glyphs, new_launch, new_layout, new_view, services
@@ -280,6 +280,25 @@ async def test_the_yaml_in_full(app: CifarApp) -> None:
         await open_new(pilot)
         await pilot.press("y")
         assert isinstance(app.screen, Reader)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_others_on_the_gpu_are_shown_before_a_launch_and_prevent_nothing(
+    app: CifarApp, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = system.Gpu("GPU-aa", 0, "H100", memory_used=30 << 30, memory_total=80 << 30)
+    monkeypatch.setattr(system, "gpus", lambda: (gpu,))
+    monkeypatch.setattr(system, "gpu_processes", lambda uuid: (system.GpuProcess(4242, 20 << 30, "ann"),))
+    launched: list[str] = []
+    monkeypatch.setattr(launch, "start", lambda run, **_: launched.append(run.id))
+    async with app.run_test(size=size) as pilot:
+        screen = await open_new(pilot)
+        await until(pilot, lambda: "! GPU 0 in use: pid 4242 20.0 GiB" in text(screen))
+        assert screen._watch is not None
+        screen._watch.use("cpu")
+        await until(pilot, lambda: "in use" not in text(screen))
+        await pilot.press("enter")
+        await until(pilot, lambda: launched)
 
 
 @pytest.mark.parametrize("keys", ["a", "enter"])

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine import continuation, inspection, launch, profile_table, queue, runs
+from engine import continuation, inspection, launch, profile_table, queue, runs, slots
 from engine.composition import Override
 from engine.errors import UserError
 from engine.experiment import Experiment
@@ -35,6 +35,7 @@ def start(args: Namespace) -> int:
     if queued:
         queue.add(run, by=who())
     else:
+        _say_in_use(run)
         launch.start(run, by=who())
     return _hand_over(run, args)
 
@@ -49,8 +50,16 @@ def resume(args: Namespace) -> int:
     if args.queue is not None:
         queue.add(run, by=who())
     else:
+        _say_in_use(run)
         launch.resume(run, allow_inexact=bool(args.allow_inexact), by=who())
     return _hand_over(run, args)
+
+
+def _say_in_use(run: RunFolder) -> None:
+    """Say beforehand who computes on the GPU where a run will start that nobody sends elsewhere."""
+    said = preflight.in_use(next(iter(slots.suitable(slots.of_machine(), launch.device_setting(run))), None))
+    if said:
+        print(f"cifar-tui: {said}", file=sys.stderr)
 
 
 def watch(args: Namespace) -> int:

@@ -15,11 +15,13 @@ from tui import glyphs, new_layout, parameter_budget, searched_list
 from tui.dialogs import Field as FormField
 from tui.dialogs import Form as FormOverlay
 from tui.dialogs import Option, Question, Reader
+from tui.gpu_watch import GpuWatch
 from tui.new_layout import LISTS
 from tui.new_view import ListShown, Shown
 from tui.screens.base import shown_path
 from tui.screens.new_input import NewInput
 from tui.screens.new_panes import Body, Loaded, SamplesOverlay
+from tui.services import Changed
 from tui.theme import Palette
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class NewScreen(NewInput):
         self._figures: Figures | None = None
         self._budget = 0
         self._launching = False
+        self._watch: GpuWatch | None = None
 
     def compose_body(self) -> ComposeResult:
         yield Body(self)
@@ -59,8 +62,15 @@ class NewScreen(NewInput):
     def on_mount(self) -> None:
         self.set_crumbs("New run")
         threading.Thread(target=self._load, name="presets", daemon=True).start()
+        self._watch = GpuWatch(self.app.root, self._poke)
+        self._watch.start()
+
+    def _poke(self) -> None:
+        self.app.post_message(Changed())
 
     def on_unmount(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         if self._figures is not None:
             self._figures.forget()
 
@@ -126,6 +136,8 @@ class NewScreen(NewInput):
             # What is half typed does not blank the figures: they stay those of the last text that was right.
             experiment = new_form.draft(replace(form, texts=self._good_texts)).experiment
         self._experiment = experiment
+        if self._watch is not None and experiment is not None:
+            self._watch.use(experiment.train.device)
         if self._figures is not None and self._catalogue is not None:
             self._figures.use(experiment, self._catalogue.choices["architecture"])
         self.changed()
@@ -196,6 +208,7 @@ class NewScreen(NewInput):
             source=self._form.source,
             remarks=new_facts.remarks(experiment),
             busy=self._busy(),
+            in_use=self._watch.said if self._watch else "",
             batch_advice=new_facts.batch_advice(experiment, self._device()),
         )
 
