@@ -62,9 +62,9 @@ def view(number: int = 0, **changes: Any) -> RunView:
     facts: dict[str, Any] = {
         "state": "finished", "name": "plain", "architecture": "resnet32", "augmentation": "crop_flip",
         "optimizer": "sgd", "dataset": "cifar10", "parameters": 464_154, "macs": 69_000_000, "epoch": 3.0,
-        "epochs": 3.0, "step": 90, "lr": 0.1, "batch_size": 128, "seed": 7, "best": 91.25, "best_epoch": 2.0, "best_metric": "val_accuracy",
-        "test": 90.75, "active_s": 61.0, "ended": NOW - 5, "images_s": 1234.0, "device": "cpu", "tags": ("paper",),
-        "spark": (1.0, 2.0), "created": NOW,
+        "epochs": 3.0, "step": 90, "lr": 0.1, "batch_size": 128, "seed": 7, "best": 91.25, "best_epoch": 2.0,
+        "best_metric": "val_accuracy", "test": 90.75, "active_s": 61.0, "ended": NOW - 5,
+        "images_s": 1234.0, "device": "cpu", "tags": ("paper",), "spark": (1.0, 2.0), "created": NOW,
     }  # fmt: skip
     return RunView(f"20261121-0900{number:02d}-{number:06x}", Path("/runs"), **{**facts, **changes})
 
