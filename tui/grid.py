@@ -85,6 +85,7 @@ class Grid:
 
     def _combine(self, row: int, column: int, character: str) -> None:
         if 0 <= row < self.height and 0 <= column < self.width:
+            column -= self.cells[row][column][0] == "" and column > 0  # the second cell of a wide character
             base, style = self.cells[row][column]
             self.cells[row][column] = (base + character, style)
 
