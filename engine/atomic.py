@@ -40,18 +40,23 @@ class DiskFullError(OSError):
     """No room for a file: `errno` is ENOSPC, EDQUOT or EFBIG, and `strerror` says which in words."""
 
 
-def write_bytes(path: Path | str, data: bytes | bytearray | memoryview) -> None:
+def write_bytes(path: Path | str, data: bytes | bytearray | memoryview, *, replace: bool = True) -> None:
     """Replace a file, or create it with mode 0600. After an error the old file is whole and no temporary one is left.
 
-    Raises DiskFullError, and OSError for anything else; ELOOP if the target is a symbolic link.
+    Raises DiskFullError, and OSError for anything else: ELOOP for a symbolic link in its place, EINVAL for anything
+    else that is no regular file, FileExistsError for whatever there is unless it may be replaced.
     """
     path = Path(path)
     with _naming_full_disks(path), open_folder(path.parent) as folder:
-        _refuse_link(path, folder)
+        _refuse_odd(path, folder)
         temporary = _temporary_name(path.name)
         try:
             _write_synced(temporary, folder, data)
-            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            if replace:
+                os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            else:  # a link takes no name that is taken
+                os.link(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.unlink(temporary, dir_fd=folder)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
@@ -59,9 +64,9 @@ def write_bytes(path: Path | str, data: bytes | bytearray | memoryview) -> None:
         sync_folder(folder)
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_text(path: Path | str, text: str, *, replace: bool = True) -> None:
     """`write_bytes` in UTF-8. Lone surrogates, which UTF-8 cannot hold, become question marks."""
-    write_bytes(path, text.encode("utf-8", "replace"))
+    write_bytes(path, text.encode("utf-8", "replace"), replace=replace)
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -143,11 +148,14 @@ def open_folder(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _refuse_link(path: Path, folder: int) -> None:
-    """The rename would replace a link, not follow it; but we make none, so one here means that something is wrong."""
+def _refuse_odd(path: Path, folder: int) -> None:
+    """The rename would replace a link, a FIFO or a device: none is ours, so one here means that something is wrong."""
     with suppress(FileNotFoundError):
-        if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+        mode = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, "is a symbolic link, which is never written to", os.fspath(path))
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder cannot be replaced by a file
+            raise OSError(errno.EINVAL, "is no regular file, which is never replaced", os.fspath(path))
 
 
 def _temporary_name(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from engine.attempts import Attempt
-from engine.ownership import is_ours
+from engine.ownership import is_ours, make_folder
 from engine.runs import RunFolder
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -33,7 +33,7 @@ def prepare(run: RunFolder) -> str:
 
 def _problem(folder: Path) -> str:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 
-from engine import atomic
+from engine import atomic, ownership
 
 if TYPE_CHECKING:
     from engine.options.architecture import ArchitectureOptions
@@ -77,7 +77,8 @@ def lookup(
     options: "ArchitectureOptions", channels: int, size: int, classes: int, batch: int, precision: Precision
 ) -> Counts | None:
     """The counts of an earlier call with the same network, image, batch and versions; None when there are none."""
-    value = atomic.read_json(_path(options, channels, size, classes, batch, precision), limit=1 << 22)
+    path = _path(options, channels, size, classes, batch, precision)
+    value = atomic.read_json(path, limit=1 << 22) if ownership.is_ours(path.parent) else None
     if value is None:
         return None
     try:
@@ -90,7 +91,7 @@ def store(options: "ArchitectureOptions", counts: Counts) -> None:
     """Keep the counts for later. A cache that cannot be written is no mistake: it is left alone."""
     path = _path(options, counts.channels, counts.size, counts.classes, counts.batch, counts.precision)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ownership.make_folder(path.parent)
         atomic.write_json(path, counts.to_json())
     except OSError:
         return

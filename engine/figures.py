@@ -34,18 +34,20 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Draw ``runs`` (paths) as ``kind`` and write it to ``output``, or into the run folder where that is None.
 
     Kinds: process, comparison, confusion, reliability, or the name of any recorded series. Returns the ``files``.
-    Raises UserError when there is nothing to draw or the file cannot be written.
+    Raises UserError when there is nothing to draw, the file cannot be written, or it would go into a run of others.
     """
     folders = [RunFolder(Path(path)) for path in question["runs"]]
     kind = question["kind"] or ("process" if len(folders) == 1 else "comparison")
     output = Path(question["output"]) if question["output"] else None
     if output is None and len(folders) > 1:
         raise UserError("a figure of several runs belongs to none of them; name its file with --output FILE.png")
+    if output is None:
+        folders[0].refuse_foreign()
     figure = draw(folders, kind, question["checkpoint"])
     if output is not None:
         export(figure, output)
         return {"files": [str(output)]}
-    return {"files": [str(path) for path in keep(figure, folders[0].path / "results" / "figures", kind)]}
+    return {"files": [str(path) for path in keep(figure, folders[0].results_folder("figures"), kind)]}
 
 
 def draw(folders: Sequence[RunFolder], kind: str, checkpoint: str | None = None) -> "Figure":
@@ -219,8 +221,7 @@ def render(figure: "Figure", suffix: str) -> bytes:
 
 
 def keep(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write the figure into a run's ``folder`` in every format; the paths."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write the figure into ``folder`` in every format; the paths."""
     paths = [folder / f"{name}{suffix}" for suffix in FORMATS]
     for path in paths:
         atomic.write_bytes(path, render(figure, path.suffix))
@@ -232,7 +233,7 @@ def export(figure: "Figure", path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--output {path}: a figure ends in .png or .svg")
     try:
-        path.write_bytes(render(figure, path.suffix.lower()))
+        atomic.write_bytes(path, render(figure, path.suffix.lower()))
     except OSError as error:
         raise UserError(f"--output {path}: cannot be written: {error.strerror or error}") from error
 

@@ -67,7 +67,7 @@ def judged_weights(state: checkpoint.State) -> dict[str, torch.Tensor]:
 def _folder(run: str | Path) -> RunFolder:
     path = Path(run)
     if (path / "config.yaml").is_file():
-        return RunFolder(path)
+        return RunFolder(path.resolve())
     if isinstance(run, Path):
         raise UserError(f"{path}: no run folder, it has no config.yaml")
     return runs.find(runs.runs_root(), run)

@@ -29,7 +29,6 @@ class Profile:
     def __init__(self, device: torch.device, folder: Path, *, trace: bool) -> None:
         self._on_gpu = device.type == "cuda"
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self.steps = 0

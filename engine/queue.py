@@ -173,7 +173,7 @@ def ensure_runner(root: Path) -> bool:
 
     In a folder that others own or can write nothing could be. Raises UserError when it cannot be written.
     """
-    if not (root / PLAN).exists() or _runner_lives(root) or not _has_work(root):
+    if not os.path.exists(root / PLAN) or _runner_lives(root) or not _has_work(root):
         return False
     try:
         log = _open_log(root)

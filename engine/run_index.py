@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import atomic
-from engine.ownership import is_ours
+from engine.ownership import is_ours, make_folder
 from engine.run_view import RUN_ID, RunView, look
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class _CacheFile:
 
     def _create(self) -> None:
         """Make the file ours alone before SQLite opens it. Raises OSError when something else has its name."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         if not _is_own_file(self._path):
             os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 

@@ -12,7 +12,6 @@ runs/20260131-142233-9f3a1c/  made with mkdir; no text of a person's is ever in 
 """
 
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +53,7 @@ NAME_LENGTH = 200
 TAGS = 50
 NOTE_LENGTH = 20_000
 CONFIG_BYTES = 1 << 20
+CHECKOUT_BYTES = 64 << 10
 USER_LOCK_S = 2.0
 TRASH_S = 30 * 86_400
 
@@ -81,22 +81,22 @@ def create(root: Path, config_yaml: str, summary: dict[str, Any], user: dict[str
 
 
 def prepare_root(root: Path) -> Path:
-    """Make the runs folder if it is missing, and close it to writing by others. Returns its absolute path.
+    """Make the runs folder if it is missing, and close it to writing by others. Returns its path, free of links.
 
-    Raises UserError when it cannot be made or is another user's.
+    Raises UserError when it cannot be made, is another user's, or is shared by all.
     """
-    root = root.absolute()
+    root = _without_links(root)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = os.stat(root)
-        if status.st_uid != os.geteuid():
-            raise UserError(f"the runs folder {root} belongs to another user; give --runs a folder of your own")
-        if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-            os.chmod(root, stat.S_IMODE(status.st_mode) & ~0o022)
+        ownership.make_private(root)
     except OSError as error:
         why = error.strerror
         raise UserError(f"the runs folder {root} cannot be used: {why}; give another one with --runs") from error
     return root
+
+
+def _without_links(path: Path) -> Path:
+    """The absolute path of what links lead to now: what is judged once is then used, wherever they lead later."""
+    return Path(os.path.realpath(path))
 
 
 def _make_folder(root: Path) -> Path:
@@ -228,6 +228,13 @@ class RunFolder:
             return []
         return [self.path / "control" / name for name in names[:REQUESTS_AT_ONCE]]
 
+    def results_folder(self, name: str) -> Path:
+        """``results/NAME``, made if it is missing; but never a run folder that is gone. Raises OSError."""
+        folder = self.path / "results" / name
+        for level in (folder.parent, folder):
+            level.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
     def refuse_foreign(self) -> None:
         """Raises UserError for a run that another user owns or can write to."""
         if not ownership.private(self.path):
@@ -343,14 +350,27 @@ def find(root: Path, wanted: str) -> RunFolder:
 
 
 def runs_root(explicit: Path | None = None) -> Path:
-    """Where runs live: ``explicit``, CIFAR_TUI_RUNS, ./runs in a checkout or with runs in it, or the user's data."""
-    if explicit is not None:
-        return explicit.absolute()
+    """Where runs live: ``explicit``, CIFAR_TUI_RUNS, ./runs in a checkout or with runs in it, or the user's data.
+
+    Raises UserError when that is there and cannot be listed.
+    """
+    root = _without_links(explicit or _usual_root())
+    try:
+        os.scandir(root).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = error.strerror
+        raise UserError(f"the runs folder {root} cannot be read: {why}; give another one with --runs") from error
+    return root
+
+
+def _usual_root() -> Path:
     named = os.environ.get("CIFAR_TUI_RUNS", "")
     if named:
-        return Path(os.path.expanduser(named)).absolute()
-    here = Path("runs").absolute()
-    if _is_checkout(here.parent) or run_names(here):
+        return Path(os.path.expanduser(named))
+    here = Path("runs")
+    if _is_checkout(Path()) or run_names(here):
         return here
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
@@ -359,7 +379,7 @@ def runs_root(explicit: Path | None = None) -> Path:
 
 def _is_checkout(folder: Path) -> bool:
     try:
-        return 'name = "cifar-tui"' in (folder / "pyproject.toml").read_text("utf-8", "replace")[:65536]
+        return b'name = "cifar-tui"' in atomic.read_regular(folder / "pyproject.toml", CHECKOUT_BYTES, follow=True)
     except OSError:
         return False
 

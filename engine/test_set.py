@@ -64,8 +64,7 @@ def _account(training: Training, recorder: Recorder | None) -> dict[str, Any]:
 
 
 def _write_result(run: RunFolder, training: Training, accounts: dict[str, Any]) -> None:
-    folder = run.path / "results" / "test"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = run.results_folder("test")
     progress = training.progress()
     published = training.experiment.published
     result = {

@@ -124,7 +124,7 @@ def _run(run: RunFolder, recorder: Recorder, start: StartingPoint | None, allow_
     if problem:
         _say(f"the step is not captured in a graph: {problem}; training goes on step by step")
     if experiment.train.profile != "off":
-        folder = run.path / "results" / "profile"
+        folder = run.results_folder("profile")
         training.profile = Profile(training.device, folder, trace=experiment.train.profile == "trace")
     checkpointer = Checkpointer(run.path / "ckpt", recorder.flush)
     try:

@@ -16,10 +16,10 @@ from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from engine import runs
 from engine.errors import UserError
+from engine.runs import run_names, runs_root
 from engine.text import clean
-from tui import glyphs, keys, settings, theme
+from tui import glyphs, keys, own_log, settings, theme
 from tui.chrome import Kind
 from tui.keys import Keymap
 from tui.screens.base import BaseScreen, shown_path
@@ -37,7 +37,6 @@ Page = Literal["runs", "new", "queue"]
 
 NEW = "new"  # the name of the screen that keeps a half-filled form
 FPS, LITE_FPS = 4.0, 2.0
-LOG_BYTES = 1 << 20
 SLOW_DISK_S = 0.3
 EXIT_CRASHED = 1
 _LOG = logging.getLogger("cifar-tui")
@@ -133,7 +132,7 @@ class CifarApp(App[int], inherit_bindings=False):
         return home
 
     def _home(self) -> BaseScreen:
-        if runs.run_names(self.root):
+        if run_names(self.root):
             return _screen("runs", "RunsScreen")
         return _screen("empty", "EmptyScreen")
 
@@ -327,13 +326,13 @@ def _screen(module: str, name: str, *arguments: object) -> BaseScreen:
 
 def run(*, runs: Path | None, data: Path | None, fps: float | None, lite: bool, ascii_only: bool) -> int:
     """Open the app on a runs folder (None: where they usually are); returns the exit code. Raises UserError."""
-    root = _runs_root(runs)
+    root = runs_root(runs)
     if data is not None:
         os.environ["CIFAR_TUI_DATA"] = str(data.expanduser().absolute())
     glyphs.choose(utf8=not ascii_only and glyphs.terminal_is_utf8(os.environ))
     keymap = keys.load(keys.user_file(os.environ))
     remembered = Settings(settings.settings_file(os.environ))
-    _log_to(settings.log_file(os.environ))
+    own_log.log_to(settings.log_file(os.environ))
     depth = theme.terminal_depth(os.environ)
     app = CifarApp(root, keymap=keymap, remembered=remembered, depth=depth, fps=fps, lite=lite)
     Vanishing(lambda code: app.call_from_thread(app.leave, code)).watch()
@@ -353,25 +352,3 @@ def _farewell(app: CifarApp) -> None:
         print(
             f"{live} {'run goes' if live == 1 else 'runs go'} on. cifar-tui shows {'it' if live == 1 else 'them'} again"
         )
-
-
-def _runs_root(explicit: Path | None) -> Path:
-    root = runs.runs_root(explicit)
-    if explicit is not None and root.exists() and not root.is_dir():
-        raise UserError(f"--runs: {root} is not a folder")
-    return root
-
-
-def _log_to(path: Path) -> None:
-    """What goes wrong is written to a file, where it can be; the one before it is kept when it has grown too long."""
-    log = logging.getLogger("cifar-tui")
-    log.propagate = False
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_suffix(".old.txt"))
-        handler: logging.Handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
-    except OSError:
-        handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from engine import atomic, counts_cache, presets, strict_yaml
+from engine import atomic, counts_cache, ownership, presets, strict_yaml
 from engine import experiment as experiments
 from engine.composition import Override, load_ingredient
 from engine.counts_cache import Counts
@@ -430,7 +430,7 @@ def save_preset(experiment: Experiment, name: str, *, replace_it: bool = False) 
     if path.exists() and not replace_it:
         raise UserError(f"{path} is there already")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ownership.make_folder(folder)
         atomic.write_text(path, preset_text(experiment, experiment.notes))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error

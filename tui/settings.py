@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine import atomic
+from engine import atomic, ownership
 
 _LOG = logging.getLogger("cifar-tui")
 _LONGEST = 64
@@ -60,7 +60,7 @@ class Settings:
             if number < self._puts:  # the thread of a later put, which waits for this one, writes all of it
                 return
             try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                ownership.make_private(path.parent)
                 atomic.write_json(path, self._values)
             except OSError as error:
                 _LOG.warning("%s cannot be written: %s", path, error)

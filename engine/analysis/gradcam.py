@@ -236,8 +236,7 @@ def _base64(pixels: Tensor) -> str:
 def _keep(
     trained: Trained, data: Dataset, indices: list[int], results: list[Explained], answer: dict[str, Any]
 ) -> list[str]:
-    folder = trained.run.path / "results" / "gradcam"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = trained.run.results_folder("gradcam")
     title = f"{trained.run.view().name or trained.run.id}: {TITLES[answer['method']]} at {answer['layer']}"
     atomic.write_json(folder / "result.json", answer)
     files = [*figures.keep(draw(data, indices, results, title), folder, "gradcam"), folder / "result.json"]

@@ -90,8 +90,7 @@ def to_json(path: InclusionPath) -> dict[str, Any]:
 def record(run: RunFolder) -> dict[str, Any]:
     """Write the path of a run into results/inclusion/result.json and return it."""
     found = to_json(read(run))
-    folder = run.path / "results" / "inclusion"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = run.results_folder("inclusion")
     atomic.write_json(folder / "result.json", found)
     return found
 

@@ -164,8 +164,7 @@ def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, Inc
     runtime = replace(device.settle(train, experiment.total_steps), compile=False, graph=False)
     device.apply(runtime)
     trained.network.to(runtime.device)
-    folder = _folder(run, order)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = run.results_folder(_folder(run, order).name)
     if path is not None:
         inclusion.record(run)
     data = source.trained_data(experiment.data).to(runtime.device)

@@ -164,6 +164,30 @@ def test_links_are_neither_followed_nor_replaced(tmp_path: Path) -> None:
     assert json.loads(link.read_text()) == {"a": 1}  # the plain way follows it
 
 
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    """Where a person names the file, it may be /dev/null, and the person root."""
+    fifo = tmp_path / "fifo.json"
+    os.mkfifo(fifo)
+    with pytest.raises(OSError, match="no regular file"):
+        write_json(fifo, {"a": 1})
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(tmp_path / "folder", {"a": 1})
+    assert sorted(os.listdir(tmp_path)) == ["fifo.json", "folder"]
+
+
+def test_what_is_there_is_kept_where_it_may_not_be_replaced(target: Path) -> None:
+    with pytest.raises(FileExistsError):
+        write_text(target, "new", replace=False)
+    assert target.read_bytes() == b"old"
+    target.unlink()
+    write_text(target, "new", replace=False)
+    assert target.read_bytes() == b"new"
+    assert (target.stat().st_nlink, stat.S_IMODE(target.stat().st_mode)) == (1, 0o600)
+    assert os.listdir(target.parent) == [target.name]
+
+
 def test_fifos_folders_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
     fifo = tmp_path / "metrics.jsonl"
     os.mkfifo(fifo)

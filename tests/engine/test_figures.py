@@ -124,6 +124,38 @@ def test_without_matplotlib_a_sentence_says_what_to_install(make_run: MakeRun, m
         figures.process(make_run(records=epochs(1)))
 
 
+def test_nothing_is_drawn_into_a_run_of_others(make_run: MakeRun, tmp_path: Path) -> None:
+    """Its results may be a link into a folder of ours."""
+    run = make_run("theirs", records=epochs(2))
+    run.path.chmod(0o777)
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (run.path / "results").rmdir()
+    (run.path / "results").symlink_to(ours)
+    question = {"runs": [str(run.path)], "kind": "process", "checkpoint": None}
+    with pytest.raises(UserError, match="read-only"):
+        figures.answer({**question, "output": None})
+    assert list(ours.iterdir()) == []
+    assert figures.answer({**question, "output": str(tmp_path / "x.png")})["files"] == [str(tmp_path / "x.png")]
+
+
+def test_a_file_that_is_named_is_ours_alone_and_no_link_is_followed(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(records=epochs(2))
+    precious, link, named = (tmp_path / name for name in ("precious", "link.png", "named.png"))
+    precious.write_text("kept")
+    link.symlink_to(precious)
+    named.write_text("readable by all, and held open by somebody")
+    reader = named.open()
+    question = {"runs": [str(run.path)], "kind": "process", "checkpoint": None}
+    with pytest.raises(UserError, match="symbolic link"):
+        figures.answer({**question, "output": str(link)})
+    assert precious.read_text() == "kept"
+    figures.answer({**question, "output": str(named)})
+    assert named.stat().st_mode & 0o777 == 0o600
+    assert reader.read().startswith("readable")
+    reader.close()
+
+
 def test_several_runs_need_a_file(make_run: MakeRun) -> None:
     paths = [str(make_run(name, records=epochs(1)).path) for name in "ab"]
     with pytest.raises(UserError, match="--output"):

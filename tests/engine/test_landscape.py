@@ -199,6 +199,17 @@ def test_a_finished_study_is_not_trained_again(on_small_data: Path, monkeypatch:
     assert _same(first, again)
 
 
+def test_a_study_is_not_written_into_a_runs_folder_of_others(on_small_data: Path, tmp_path: Path) -> None:
+    root, ours = tmp_path / "theirs", tmp_path / "ours"
+    for folder in (root, ours):
+        folder.mkdir()
+    (root / "studies").symlink_to(ours)
+    root.chmod(0o1777)
+    with pytest.raises(UserError, match="shared by all"):
+        bn_study.answer({"preset": str(on_small_data), "runs": str(root), "set": [], "study": []})
+    assert list(ours.iterdir()) == []
+
+
 def test_only_a_vgg_can_be_studied(tmp_path: Path) -> None:
     base = loads(SMALL.replace(SMALL.splitlines()[1], "architecture: resnet20"))
     with pytest.raises(UserError, match="takes a VGG, with and without"):

@@ -34,7 +34,9 @@ def take(training: Training, steps: int) -> None:
 
 
 def test_every_part_of_a_step_is_counted_once(training: Training, tmp_path: Path) -> None:
-    training.profile = Profile(training.device, tmp_path / "results" / "profile", trace=False)
+    folder = tmp_path / "results" / "profile"
+    folder.mkdir(parents=True)
+    training.profile = Profile(training.device, folder, trace=False)
     take(training, 4)
     with training.timed("logging"):
         pass
@@ -43,7 +45,7 @@ def test_every_part_of_a_step_is_counted_once(training: Training, tmp_path: Path
     assert {name: training.profile.calls[name] for name in parts} == dict.fromkeys(parts, 4)
     assert [line.split()[0] for line in lines] == ["part", *parts, "logging", "rest", "whole"]
     assert "\n".join(lines) == profile_table.read(tmp_path)
-    result = json.loads((tmp_path / "results" / "profile" / "result.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
     assert sum(part["seconds"] for part in result["parts"]) == pytest.approx(result["seconds"], rel=1e-6)
     assert result["steps"] == 4
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine import atomic, inspection, launch, queue, runs, slots
+from engine import atomic, inspection, launch, ownership, queue, runs, slots
 from engine import sweep as sweeps
 from engine.campaign import Campaign, is_over, stands
 from engine.composition import Override
@@ -197,7 +197,7 @@ def _files(campaign: Campaign, output: Path | None) -> dict[str, Path]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ownership.make_folder(path.parent)
         atomic.write_text(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

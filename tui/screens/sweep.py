@@ -7,7 +7,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.message import Message
 
-from engine import atomic, campaign, runs
+from engine import atomic, campaign, ownership, runs
 from engine import sweep as sweeps
 from engine.campaign import Campaign, Hashes
 from engine.counts_cache import Counts
@@ -211,9 +211,9 @@ class SweepScreen(RunActions):
     def action_write(self) -> None:
         if self.sweep is None:
             return
-        folder = self.app.root / "sweeps" / sweep_table.folder_name(self.sweep)
+        root, name = self.app.root, sweep_table.folder_name(self.sweep)
         texts = sweep_table.files(self.sweep, self._members, self.results)
-        self.in_thread(lambda: _write(folder, texts), lambda _: self.say(f"written to {shown_path(folder)}"))
+        self.in_thread(lambda: _write(root, name, texts), lambda folder: self.say(f"written to {shown_path(folder)}"))
 
 
 def _load(root: Path, run: RunFolder | None, name: str) -> tuple[Sweep, Sequence[Counts | None], Mapping[str, Hashes]]:
@@ -228,7 +228,9 @@ def _enlist(whole: Campaign) -> int:
     return len(whole.ours)
 
 
-def _write(folder: Path, texts: dict[str, str]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _write(root: Path, sweep: str, texts: dict[str, str]) -> Path:
+    folder = runs.prepare_root(root) / "sweeps" / sweep
+    ownership.make_folder(folder)
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
+    return folder
