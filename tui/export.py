@@ -19,6 +19,7 @@ Format = Literal["csv", "json", "md"]
 # The order in which people read them; other columns follow as they appear in the log.
 LEADING = ("kind", "t", "step", "epoch")
 REPORT_EPOCHS = 20
+FORMULAS = ("=", "+", "-", "@")
 
 
 def to_text(run: RunFolder, form: Format) -> str:
@@ -48,7 +49,8 @@ def metrics_csv(run: RunFolder) -> str:
 def _cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
     if isinstance(value, str):
-        return f"'{clean(value)}" if value[:1] in "=+-@" else clean(value)
+        cleaned = clean(value)
+        return f"'{cleaned}" if cleaned.startswith(FORMULAS) else cleaned
     return value
 
 

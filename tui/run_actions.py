@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, cast
 
-from engine import runs
+from engine import atomic, runs
 from engine.errors import UserError
 from engine.runs import RunFolder, RunView
 from tui import glyphs
@@ -347,8 +347,7 @@ def _typed(text: str) -> Path:
 def _write_new(path: Path, text: str) -> None:
     """Write a file that is not there yet. Raises UserError when it is, or cannot be written."""
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        atomic.write_text(path, text, replace=False)
     except FileExistsError:
         raise UserError(_TAKEN.format(path)) from None
     except OSError as error:
@@ -371,8 +370,12 @@ def ask_folder(screen: BaseScreen) -> None:
     form = Form("Open another runs folder", [field], lambda answers: _wrong_folder(answers["path"]))
 
     def opened(answers: dict[str, str] | None) -> None:
-        if answers:
-            screen.app.open_folder(_typed(answers["path"]).absolute())
+        if not answers:
+            return
+        try:
+            screen.app.open_folder(runs.runs_root(_typed(answers["path"])))
+        except UserError as error:
+            screen.complain(error)
 
     screen.app.push_screen(form, opened)
 

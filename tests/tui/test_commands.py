@@ -201,6 +201,22 @@ def test_export_chooses_its_form_by_the_ending(shell: Shell, make_run: MakeRun, 
     assert "cannot be written" in err
 
 
+def test_an_export_is_ours_alone_and_follows_no_link(shell: Shell, make_run: MakeRun, tmp_path: Path) -> None:
+    """In a folder for all, as /tmp is, somebody may have put a link or a file under the name that we choose."""
+    make_run("alpha", records=EPOCHS)
+    precious, link, there = tmp_path / "precious", tmp_path / "out.csv", tmp_path / "out.md"
+    precious.write_text("kept")
+    link.symlink_to(precious)
+    code, _, err = shell("--export", "alpha", "--output", str(link))
+    assert (code, precious.read_text()) == (2, "kept")
+    assert "is a symbolic link" in err
+    there.touch(mode=0o666)
+    reader = there.open()
+    assert shell("--export", "alpha", "--output", str(there))[0] == 0
+    assert (there.stat().st_mode & 0o777, reader.read()) == (0o600, "")
+    reader.close()
+
+
 def test_the_report_has_results_epochs_and_configuration(make_run: MakeRun) -> None:
     text = export.report(make_run("alpha_*", records=EPOCHS, **RESULTS))
     assert text.startswith("# alpha\\_\\*\n")
@@ -209,8 +225,9 @@ def test_the_report_has_results_epochs_and_configuration(make_run: MakeRun) -> N
     assert "```yaml\nname: made by hand" in text
 
 
-def test_a_text_that_a_spreadsheet_would_run_is_marked_as_text(make_run: MakeRun) -> None:
-    run = make_run("alpha", records=[{"kind": "test", "checkpoint": "=cmd()", "epoch": 1}])
+@pytest.mark.parametrize("hidden", ["", "\x1b[31m", "\x00", "\u200b", "\u202e"])
+def test_a_text_that_a_spreadsheet_would_run_is_marked_as_text(make_run: MakeRun, hidden: str) -> None:
+    run = make_run("alpha", records=[{"kind": "test", "checkpoint": f"{hidden}=cmd()", "epoch": 1}])
     assert ",'=cmd()" in export.metrics_csv(run)
 
 

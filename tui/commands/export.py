@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import cast
 
+from engine import atomic
 from engine.errors import UserError
 from tui import export as exports
 from tui.commands.folder import find_run
@@ -34,6 +35,6 @@ def _form(form: str | None, output: Path | None) -> exports.Format:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        atomic.write_text(path, text)
     except OSError as error:
         raise UserError(f"--output {path}: cannot be written: {error.strerror or error}") from error
