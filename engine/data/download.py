@@ -7,11 +7,13 @@ import errno
 import fcntl
 import http.client
 import importlib
+import os
 import socket
 import ssl
 import tarfile
 import tempfile
 import urllib.error
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from platformdirs import user_cache_path
 from engine import atomic
 from engine.data.releases import RELEASES, Release, unreachable
 from engine.errors import UserError
+from engine.ownership import is_ours, make_folder
 
 Report = Callable[[str], None]
 
@@ -63,11 +66,11 @@ def published(name: str) -> Published:
 def checksums(name: str) -> dict[str, str]:
     """The md5 of every file of the data set ``name``: asked of torchvision once, then kept in the user's cache."""
     path = user_cache_path("cifar-tui") / "checksums" / f"{name}.json"
-    known = atomic.read_json(path)
+    known = atomic.read_json(path) if is_ours(path.parent) else None
     if known is None or known.keys() != set(RELEASES[name].files):
         known = published(name).files
         with suppress(OSError):  # without a cache the next run asks again
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
             atomic.write_json(path, known)
     return known
 
@@ -84,15 +87,15 @@ def download(name: str, root: Path, report: Report) -> Path:
     release = RELEASES[name]
     folder = root / release.folder
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root)
         with _only_one(root / ".download.lock", release.title, report):
             if all((folder / file).is_file() for file in release.files):
                 return folder
-            for leftover in root.glob(f".*{_PART}"):  # of killed downloads: the lock says that nobody writes to it
-                rmtree(leftover)
+            for leftover in filter(is_ours, root.glob(f".*{_PART}")):
+                rmtree(leftover)  # of a killed download: the lock says that nobody writes to it
             with tempfile.TemporaryDirectory(prefix=".", suffix=_PART, dir=root) as fresh:
                 _bring(release, published(name), root, Path(fresh), report)
-                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(folder.parent)
                 (Path(fresh) / release.folder).rename(folder)
     except OSError as error:
         raise UserError(_cannot_store(release, root, error)) from None
@@ -114,7 +117,7 @@ def _cannot_store(release: Release, root: Path, error: OSError) -> str:
 @contextmanager
 def _only_one(path: Path, title: str, report: Report) -> Iterator[None]:
     """Hold an exclusive lock on ``path``; the kernel releases it when the process ends, however it ends."""
-    with path.open("a") as lock:
+    with open(atomic.open_regular(path, os.O_RDWR | os.O_CREAT), "r+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,8 +128,6 @@ def _only_one(path: Path, title: str, report: Report) -> Iterator[None]:
 
 def _bring(release: Release, source: Published, root: Path, fresh: Path, report: Report) -> None:
     """Put the files of ``release`` into ``fresh``, in the folder they belong to."""
-    from torchvision.datasets.utils import extract_archive
-
     for name, md5 in source.archives.items():
         if name in release.files:
             _fetch(release, source.mirrors, fresh / release.folder / name, md5, root, report)
@@ -136,9 +137,20 @@ def _bring(release: Release, source: Published, root: Path, fresh: Path, report:
             archive = fresh / name
             _fetch(release, source.mirrors, archive, md5, root, report)
         try:
-            extract_archive(archive, fresh)
-        except tarfile.TarError as error:
+            _unpack(archive, release, fresh)
+        except (tarfile.TarError, zlib.error, EOFError) as error:
             raise UserError(f"{archive} cannot be unpacked ({error}): move it away") from None
+
+
+def _unpack(archive: Path, release: Release, into: Path) -> None:
+    """Take out the files that are read, each by its name: no other path and no link in an archive is looked at."""
+    wanted = {f"{release.folder}/{name}" for name in release.files}
+    make_folder(into / release.folder)
+    with open(atomic.open_regular(archive, follow=True), "rb") as file, tarfile.open(fileobj=file) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isreg() and member.name in wanted else None
+            if content is not None:
+                atomic.write_bytes(into / member.name, content.read())
 
 
 def _is_good(archive: Path, md5: str, report: Report) -> bool:

@@ -212,18 +212,67 @@ def test_a_server_that_falls_silent_is_given_up(
 
 def test_an_archive_cannot_write_elsewhere(tmp_path: Path, server: tuple[str, Path], publish: Publish) -> None:
     def hostile(tar: tarfile.TarFile) -> None:
-        member = tarfile.TarInfo(f"{FOLDER}/../../../escaped")
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"evil"))
+        for name, kind in ((f"{FOLDER}/way", tarfile.SYMTYPE), (f"{FOLDER}/test_batch", tarfile.LNKTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, str(tmp_path)
+            tar.addfile(member)
+        for name in (f"{FOLDER}/../../../escaped", str(tmp_path / "escaped"), "escaped", f"{FOLDER}/way/escaped"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
 
     address, offered = server
     archive = tarball(FILES, hostile)
     (offered / ARCHIVE).write_bytes(archive)
     publish(archive, address)
-    with pytest.raises(UserError, match="cannot be unpacked"):
-        download("cifar10", tmp_path / "data", quiet)
+    root = tmp_path / "data"
+    download("cifar10", root, quiet)
     assert {path.name for path in tmp_path.iterdir()} == {"server", "data"}
+    assert {path.name for path in root.iterdir()} == {".download.lock", FOLDER}
+    assert {path.name: path.read_bytes() for path in (root / FOLDER).iterdir()} == FILES
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path, server: tuple[str, Path], publish: Publish) -> None:
+    address, offered = server
+    for content in (PAGE, tarball(FILES)[:-40]):
+        (offered / ARCHIVE).write_bytes(content)
+        publish(content, address)
+        with pytest.raises(UserError, match="cannot be unpacked"):
+            download("cifar10", tmp_path / "data", quiet)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".download.lock"]
+
+
+def test_a_lock_that_somebody_else_put_there_is_not_followed(tmp_path: Path, nowhere: str, publish: Publish) -> None:
+    publish(tarball(FILES), nowhere)
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / ".download.lock").symlink_to(tmp_path / "planted")
+    with pytest.raises(UserError, match="symbolic links"):
+        download("cifar10", root, quiet)
+    assert not os.path.lexists(tmp_path / "planted")
+    (root / ".download.lock").unlink()
+    os.mkfifo(root / ".download.lock")
+    with pytest.raises(UserError, match="not a regular file"):
+        download("cifar10", root, quiet)
+
+
+def test_what_others_left_in_a_shared_folder_is_left_alone(
+    tmp_path: Path, server: tuple[str, Path], publish: Publish
+) -> None:
+    address, offered = server
+    archive = tarball(FILES)
+    (offered / ARCHIVE).write_bytes(archive)
+    publish(archive, address)
+    root = tmp_path / "data"
+    for kept in (tmp_path / "theirs", root / ".theirs.part"):
+        kept.mkdir(parents=True)
+        (kept / "file").write_text("theirs")
+    (root / ".theirs.part").chmod(0o777)
+    (root / ".link.part").symlink_to(tmp_path / "theirs")
+    download("cifar10", root, quiet)
+    assert (root / ".link.part").is_symlink()
+    for kept in (tmp_path / "theirs", root / ".theirs.part"):
+        assert (kept / "file").read_text() == "theirs"
 
 
 def test_the_second_of_two_runs_waits_and_finds_it_done(tmp_path: Path, nowhere: str, publish: Publish) -> None:
