@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn, TextIO
@@ -19,6 +20,7 @@ from tui import glyphs, modifiers, options
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+STDERR = 2
 
 _ABOUT = "A CIFAR laboratory in the terminal. Without options it opens the terminal app."
 _EXIT_CODES = """\
@@ -171,7 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _survive_any_text(sys.stdout)
     _survive_any_text(sys.stderr)
     try:
-        code = _dispatch(sys.argv[1:] if arguments is None else arguments)
+        return _outcome(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        _forget_what_cannot_be_written()
+
+
+def _outcome(arguments: Sequence[str]) -> int:
+    """The exit code; what went wrong is said."""
+    try:
+        code = _dispatch(arguments)
         sys.stdout.flush()
     except UserError as error:
         _complain(str(error))
@@ -179,7 +189,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _forget_stdout()
         return 0
     except OSError as error:  # a full disk, a folder that vanished: nothing that a traceback would explain better
         _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
@@ -191,12 +200,20 @@ def _dispatch(arguments: Sequence[str]) -> int:
     command, args = parse(arguments)
     if os.path.expanduser("~") == "~":
         raise UserError("this user has no home folder; set HOME to a folder for settings and caches")
+    _refuse_lost_folder()
     glyphs.choose(utf8=not args.ascii and _writes_utf8(sys.stdout))
     if command is None:
         return _open_app(args)
     module, _, function = command.handler.partition(":")
     code: int = getattr(import_module(module), function)(args)
     return code
+
+
+def _refuse_lost_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the folder you are in cannot be found ({error.strerror}); change to another one") from error
 
 
 def _open_app(args: argparse.Namespace) -> int:
@@ -214,15 +231,21 @@ def _complain(sentence: str) -> None:
     from engine.text import clean
 
     lines = clean(sentence, newlines=True).splitlines() or [""]
-    print(f"cifar-tui: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+    with suppress(OSError):  # a full disk: the exit code says the rest
+        print(f"cifar-tui: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
 
 
 def _open_closed_streams() -> None:
-    """Python has no stream at all for a descriptor that was closed before it started (`>&-`)."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    """Python has no stream at all for a descriptor that was closed before it started (`>&-`).
+
+    The next file to be opened would take its number, and with it whatever a library prints.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _survive_any_text(stream: TextIO) -> None:
@@ -236,6 +259,10 @@ def _writes_utf8(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _forget_stdout() -> None:
-    """Whoever read our output has left: nothing may fail when Python flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _forget_what_cannot_be_written() -> None:
+    """Whoever read our output has left, or its disk is full: nothing may fail when Python flushes at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

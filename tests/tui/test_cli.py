@@ -150,6 +150,63 @@ def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", [(), ("--run", "-")], ids=["app", "stdin"])
+def test_whatever_is_closed_a_mistake_is_a_mistake(tmp_path: Path, closed: str, arguments: tuple[str, ...]) -> None:
+    code = "import sys; from tui.cli import main; sys.exit(main())"
+    line = f'exec "$@" {closed}'
+    command = ["sh", "-c", line, "sh", sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("cifar-tui: ") or "2>&-" in closed
+    assert result.stderr.count("\n") <= 1
+
+
+def test_no_file_takes_the_number_of_a_closed_stream() -> None:
+    code = "import os; from tui import cli; cli._open_closed_streams(); print(os.open('/dev/null', 0) > 2)"
+    line = 'exec "$@" <&- 2>&-'
+    command = ["sh", "-c", line, "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout == "True\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize(
+    ("stream", "arguments", "code", "said"),
+    [
+        ("stdout", ("--list",), 1, "cifar-tui: the system: No space left on device\n"),
+        ("stdout", ("--version",), 0, ""),
+        ("stderr", ("--run", "nothing-of-this-name"), 2, ""),
+    ],
+)
+def test_a_full_disk_under_the_output_is_no_traceback(
+    tmp_path: Path, stream: str, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    command = [sys.executable, "-c", "import sys; from tui.cli import main; sys.exit(main())", *arguments]
+    with Path("/dev/full").open("w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        result = subprocess.run(command, **streams, text=True, timeout=60, check=False, cwd=tmp_path)  # type: ignore[call-overload]
+    assert (result.returncode, result.stderr or "") == (code, said)
+
+
+def test_a_folder_that_is_gone_beneath_us_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = "import os, sys; os.chdir(sys.argv.pop()); os.rmdir(os.getcwd()); from tui.cli import main; sys.exit(main())"
+    result = python(code, "--list", str(tmp_path / "gone"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("cifar-tui: the folder you are in cannot be found")
+
+
+@pytest.mark.parametrize("arguments", [("--list",), ("--show", "last"), ("--run", "quickstart"), ("--queue",)])
+def test_a_runs_folder_that_cannot_be_read_is_a_mistake(
+    arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    file = tmp_path / "file"
+    assert cli.main([*arguments, "--runs", str(file)]) == 2
+    said = f"the runs folder {file} cannot be read: Not a directory; give another one with --runs"
+    assert capsys.readouterr().err == f"cifar-tui: {said}\n"
+
+
 def test_several_problems_come_one_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(arguments: list[str]) -> int:
         raise UserError("first\nsecond")
