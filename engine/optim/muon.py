@@ -134,7 +134,9 @@ def _normalize(parameters: list[nn.Parameter], now: bool | Tensor) -> None:
         return
     for p in parameters:
         factor = len(p) ** 0.5 / p.norm()
-        p.mul_(torch.where(now.to(p.device), factor, 1.0) if isinstance(now, Tensor) else factor)
+        if isinstance(now, Tensor):
+            factor = torch.where(now.to(p.device), factor, torch.ones_like(factor))
+        p.mul_(factor)
 
 
 def _decay(parameters: list[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
