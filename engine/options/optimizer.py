@@ -165,10 +165,10 @@ class RestByAdamW(Options):
 
 
 class Interval(Options):
-    """Steps between two occasions: of T steps, step t is one when first + (last - first) t / T have passed since."""
+    """Occasions of a run of T steps: step t is one if ``first + int((last - first) t / T)`` have passed since the last."""
 
-    first: int = option(1, "How many at the start of the run.", "steps", ge=1)
-    last: int = option(1, "How many at its end; in between they grow or shrink evenly.", "steps", ge=1)
+    first: int = option(1, "Steps from one to the next at the start of the run.", "steps", ge=1)
+    last: int = option(1, "Steps from one to the next at its end; in between they change evenly.", "steps", ge=1)
 
 
 class Muon(OptimizerOptions):
