@@ -165,7 +165,7 @@ class RestByAdamW(Options):
 
 
 class Interval(Options):
-    """Occasions of a run of T steps: step t is one if ``first + int((last - first) t / T)`` have passed since the last."""
+    """Occasions in a run of T steps: step t is one if first + int((last - first) t / T) have passed since the last."""
 
     first: int = option(1, "Steps from one to the next at the start of the run.", "steps", ge=1)
     last: int = option(1, "Steps from one to the next at its end; in between they change evenly.", "steps", ge=1)
