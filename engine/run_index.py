@@ -10,6 +10,7 @@ changes here, and these three would cost each of them 8 MB.
 """
 
 import os
+import re
 import stat
 import sys
 import threading
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from engine import atomic
 from engine.ownership import is_ours, make_folder
 from engine.run_view import RUN_ID, RunView, look
+from engine.text import clean
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,6 +43,7 @@ _NETWORK = frozenset(
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, stamp INTEGER, touched INTEGER, view BLOB) WITHOUT ROWID"
 )
+_HARMLESS = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without a backslash
 _UPSERT = (
     "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " stamp = excluded.stamp, touched = excluded.touched, view = excluded.view WHERE excluded.touched >= touched"
@@ -136,7 +139,7 @@ class RunIndex:
         wanted = [name for name in names if (row := self._rows.get(name)) is not None and row.view is None]
         if wanted:
             for name, data in self._file.views(wanted):
-                self._rows[name].view = _decode(data, name)
+                self._rows[name].view = _decode(data, self._root / name)
 
     def _view(self, name: str) -> RunView:
         row = self._rows.get(name)
@@ -338,9 +341,28 @@ def _encode(view: RunView) -> bytes:
     return msgspec.json.encode(view, enc_hook=str)
 
 
-def _decode(data: bytes, name: str) -> RunView | None:
+def _decode(data: bytes, path: Path) -> RunView | None:
+    """The view in a row, or None where `look` would never have given it: who wrote the file is not known."""
     try:
         view = _decoder().decode(data)
     except (ValueError, TypeError):
         return None
-    return view if view.id == name and RUN_ID.fullmatch(name) else None
+    own = view.path == path and view.id == path.name and RUN_ID.fullmatch(view.id)
+    return view if own and view.settled and not view.read_only and _is_clean(view, data) else None
+
+
+def _is_clean(view: RunView, data: bytes) -> bool:
+    """Whether no text in it says anything to a terminal; `data` is the same as JSON, which escapes what could."""
+    return _HARMLESS.fullmatch(data) is not None or all(text == clean(text, newlines=True) for text in _texts(view))
+
+
+def _texts(view: RunView) -> Iterator[str]:
+    for value in (getattr(view, field.name) for field in fields(view)):
+        match value:
+            case str():
+                yield value
+            case tuple():
+                yield from (part for part in value if isinstance(part, str))
+            case dict():
+                yield from value
+                yield from (part for part in value.values() if isinstance(part, str))

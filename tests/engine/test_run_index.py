@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -324,3 +325,50 @@ def test_ten_thousand_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(views) == 10_000
     assert read == 0
     assert looks < 2 * run_index.CHECKED + 50, "a look at the list costs the names and a bounded number of folders"
+
+
+def forge(root: Path, **fields: object) -> None:
+    """A cache whose one row says what somebody wants it to say, as one that came with an unpacked runs folder may."""
+    with closing(sqlite3.connect(root / ".index.db")) as database, database:
+        ((name, view),) = database.execute("SELECT id, view FROM runs").fetchall()
+        forged = json.dumps({**json.loads(view), **fields}, ensure_ascii=False).encode()
+        database.execute("UPDATE runs SET view = ? WHERE id = ?", (forged, name))
+
+
+ESCAPES = ("\x1b]52;c;aGk=\x07", "\x9b2J", "\x7f", "\u202e")
+FORGED: dict[str, dict[str, object]] = {
+    **{f"{escape!r} as a name": {"name": f"x{escape}"} for escape in ESCAPES},
+    "escape in a tag": {"tags": [ESCAPES[0]]},
+    "escape in a key": {"last": {ESCAPES[0]: 1.0}},
+    "escape in a value": {"published": {"source": ESCAPES[1]}},
+    "path of another folder": {"path": "/etc"},
+    "a state that may change": {"settled": False, "state": "running"},
+    "read only": {"read_only": True},
+}
+
+
+@pytest.mark.parametrize("fields", FORGED.values(), ids=FORGED)
+def test_a_row_that_no_look_would_give_is_not_believed(root: Path, fields: dict[str, object]) -> None:
+    run = add_finished(root, 7)
+    ((honest,), _) = fresh(root)
+    forge(root, **fields)
+    ((view,), read) = fresh(root)
+    assert (view, read) == (honest, 1)
+    assert view.path == run.path
+
+
+@pytest.mark.mutant
+def test_mutant_rows_that_are_not_checked_bring_escapes_along(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_finished(root, 7)
+    fresh(root)
+    forge(root, name=ESCAPES[0])
+    monkeypatch.setattr(run_index, "_is_clean", lambda view, data: True)
+    assert fresh(root)[0][0].name == ESCAPES[0]
+
+
+def test_text_of_any_script_is_kept_in_the_cache(root: Path) -> None:
+    run = add_finished(root, 7)
+    run.set_user(name="学習 é 👩‍🔬 \u202e", note="line\n\tline", tags=["ü"])
+    fresh(root)
+    ((view,), read) = fresh(root)
+    assert (view.name[:4], view.note, read) == ("学習 é", "line\n line", 0)
