@@ -333,6 +333,7 @@ def _waiting_run(root: Path, run_id: str) -> RunFolder:
     run = RunFolder(root / run_id)
     if not RUN_ID.fullmatch(run_id) or run.view().state != "queued":
         raise UserError(f"run {run_id} does not wait in the queue")
+    run.refuse_foreign()
     return run
 
 

@@ -223,7 +223,10 @@ class RunFolder:
     def _request_files(self) -> list[Path]:
         try:
             with os.scandir(self.path / "control") as entries:
-                names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+                # A folder can neither be read as a request nor be unlinked: it would end the engine.
+                names = sorted(
+                    e.name for e in entries if e.name.endswith(".json") and not e.is_dir(follow_symlinks=False)
+                )
         except OSError:
             return []
         return [self.path / "control" / name for name in names[:REQUESTS_AT_ONCE]]

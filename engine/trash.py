@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from engine.errors import UserError
+from engine.ownership import is_ours
 from engine.process import Lock
 from engine.run_view import RUN_ID, look
 from engine.text import clean, shorten
@@ -41,10 +42,12 @@ def discard(path: Path) -> str:
 
 
 def restore(root: Path, trashed: str) -> Path:
-    """Rename a trashed run back. Raises UserError when it is not there or its place is taken."""
+    """Rename a trashed run back. Raises UserError when it is not there, its place is taken, or the root is not ours."""
     match = _TRASHED.fullmatch(trashed)
     if match is None:
         raise UserError(f"{trashed!r} is not the name of a deleted run; these begin with .trash-")
+    if os.path.lexists(root) and not is_ours(root):
+        raise UserError(f"{trashed} stays where it is: {root} belongs to another user or can be written by one")
     place = root / match[1]
     if os.path.lexists(place):
         raise UserError(f"run {match[1]} is back already in {root}")

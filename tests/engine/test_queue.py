@@ -302,6 +302,16 @@ def test_the_queue_of_a_folder_that_others_can_write_is_only_looked_at(root: Pat
     assert {path.name: path.stat().st_mtime_ns for path in root.iterdir()} == before
 
 
+def test_a_waiting_run_that_others_can_write_is_only_looked_at(root: Path) -> None:
+    (run,) = fill(root, "a")
+    run.path.chmod(0o777)
+    before = run.summary()
+    for change in (queue.remove, queue.hold, queue.release):
+        with pytest.raises(UserError, match="read-only"):
+            change(root, run.id)
+    assert run.summary() == before
+
+
 def test_an_unwritable_runs_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be changed"):
         queue.pause(tmp_path / "absent")

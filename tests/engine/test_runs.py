@@ -150,7 +150,10 @@ class TestRequests:
         (control / "b.json").write_text("[]")
         (control / "c.json").symlink_to("/etc/passwd")
         (control / "notes.txt").write_text("x")
+        (control / "d.json").mkdir()
+        os.mkfifo(control / "e.json")
         assert run.take_requests() == []
+        run.new_attempt()
         with pytest.raises(ValueError, match="no such request"):
             run.request("format", "me")  # type: ignore[arg-type]
         assert Path("/etc/passwd").exists()

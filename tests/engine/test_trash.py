@@ -46,6 +46,13 @@ class TestTrash:
         with pytest.raises(UserError, match="not the name of a deleted run"):
             undelete(root, name)
 
+    def test_nothing_is_brought_back_where_others_write(self, run: RunFolder, root: Path) -> None:
+        name = delete(run)
+        root.chmod(0o1777)
+        with pytest.raises(UserError, match="belongs to another user or can be written by one"):
+            undelete(root, name)
+        assert [path.name for path in root.iterdir() if path.is_dir()] == [name]
+
     def test_a_live_run_is_refused(self, run: RunFolder, started: Started) -> None:
         started(run, ME)
         write_state(run, "running")
