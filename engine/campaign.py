@@ -1,5 +1,6 @@
 """A sweep being carried out: which of its runs a folder holds, and putting those that are missing into the queue."""
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,7 @@ def of_run(run: RunFolder) -> Sweep:
         raise UserError(f"run {run.id} was made for no sweep")
     changes = place.get("changes")
     pairs = [tuple(map(str, pair)) for pair in changes] if isinstance(changes, list) else []
-    found = source if isinstance(source, str) and Path(source).is_file() else name
+    found = source if isinstance(source, str) and os.path.isfile(source) else name
     return sweeps.load(found, [(pair[0], pair[1]) for pair in pairs if len(pair) == 2])
 
 

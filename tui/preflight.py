@@ -62,7 +62,7 @@ def _process(process: system.GpuProcess) -> str:
 
 def _folder(root: Path) -> Iterator[str]:
     existing = _nearest(root)
-    if not existing.is_dir():
+    if not os.path.isdir(existing):
         yield f"the runs folder {root} cannot be made: {existing} is not a folder; give another one with --runs"
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield f"the runs folder {root} cannot be written: permission denied; give another one with --runs"
@@ -102,13 +102,13 @@ def _data(experiment: Experiment) -> Iterator[str]:
         return
     release, root = RELEASES[data.name], data_root(None)
     existing = _nearest(root)
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
         yield (
             f"{release.title} is not in {root}, and that folder cannot be written: "
             "use --data DIR with a folder that holds it or that can be written"
         )
         return
-    if all((root / name).is_file() for name in release.archives):
+    if all(os.path.isfile(root / name) for name in release.archives):
         return
     reason = _unreachable(release.url + release.archives[0])
     if reason:

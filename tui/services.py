@@ -266,7 +266,7 @@ class RunFeed(Poller):
         return self._curves.unreadable
 
     def poll(self) -> bool:
-        was_gone, self.gone = self.gone, self.loaded and not self.folder.path.is_dir()
+        was_gone, self.gone = self.gone, self.loaded and not os.path.isdir(self.folder.path)
         changed = self.gone != was_gone
         if not self.gone:
             changed |= self._poll_metrics() | self._poll_view() | self._poll_log() | self._poll_system()

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine import atomic
 from engine.errors import UserError
+
+LARGEST = 256 << 20  # bytes of a published file; CIFAR-100's training set has 155 MB
 
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -63,7 +66,7 @@ def read_checked(folder: Path, title: str, checksums: Mapping[str, str]) -> dict
 
 def _read_checked_file(path: Path, md5: str, title: str) -> bytes:
     try:
-        content = path.read_bytes()
+        content = atomic.read_regular(path, LARGEST, follow=True)
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing from {title}: put it there, or move {path.parent} away to download all of it again."

@@ -89,7 +89,7 @@ def download(name: str, root: Path, report: Report) -> Path:
     try:
         make_folder(root)
         with _only_one(root / ".download.lock", release.title, report):
-            if all((folder / file).is_file() for file in release.files):
+            if all(os.path.isfile(folder / file) for file in release.files):
                 return folder
             for leftover in filter(is_ours, root.glob(f".*{_PART}")):
                 rmtree(leftover)  # of a killed download: the lock says that nobody writes to it
@@ -157,7 +157,7 @@ def _is_good(archive: Path, md5: str, report: Report) -> bool:
     """Whether ``archive`` is there and what was published; one that is not is set aside."""
     from torchvision.datasets.utils import calculate_md5
 
-    if not archive.is_file():
+    if not os.path.isfile(archive):
         return False
     found = calculate_md5(archive)
     if found != md5:

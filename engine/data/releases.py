@@ -71,7 +71,7 @@ def locate(data: Data, root: Path | None = None) -> Path | None:
         return None
     parent = data_root(root)
     for folder in (parent / release.folder, parent):
-        if any((folder / name).is_file() for name in release.files):
+        if any(os.path.isfile(folder / name) for name in release.files):
             return folder
     return None
 

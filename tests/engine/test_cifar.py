@@ -112,6 +112,38 @@ def test_a_missing_file_is_named(tmp_path: Path, files: dict[str, bytes], instal
         load(Data(), tmp_path)
 
 
+def test_what_is_no_file_is_named_and_not_waited_for(
+    tmp_path: Path, files: dict[str, bytes], install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of data sets may be open to all."""
+    install(files)
+    write(tmp_path / "cifar-10-batches-py", files)
+    place = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(UserError, match=r"data_batch_3 cannot be read \(not a regular file\)"):
+        load(Data(), tmp_path)
+    place.unlink()
+    place.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="not a regular file"):
+        load(Data(), tmp_path)
+    place.unlink()
+    monkeypatch.setattr(cifar, "LARGEST", len(files["data_batch_3"]) - 2)
+    place.write_bytes(files["data_batch_3"])
+    with pytest.raises(UserError, match="is damaged"):
+        load(Data(), tmp_path)
+
+
+def test_a_folder_that_cannot_be_entered_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locate(Data(), tmp_path / ("x" * 5000)) is None
+
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert locate(Data(), tmp_path) is None
+
+
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"<html></html>", lambda _: b""])
 def test_a_damaged_file_is_named_with_both_sums(
     tmp_path: Path, files: dict[str, bytes], install: Any, damage: Callable[[bytes], bytes]

@@ -1,5 +1,6 @@
 """``--list`` and ``--show``: what runs there are, and all about one of them."""
 
+import os
 import shutil
 import sys
 import time
@@ -169,4 +170,4 @@ def _clean_config(run: RunFolder) -> list[str]:
 
 def _files(run: RunFolder) -> list[str]:
     names = ("config.yaml", "metrics.jsonl", "log.txt", "ckpt", "results")
-    return [str(path) for path in (run.path, *(run.path / name for name in names)) if path.exists()]
+    return [str(path) for path in (run.path, *(run.path / name for name in names)) if os.path.exists(path)]
