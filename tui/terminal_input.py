@@ -14,8 +14,9 @@ from collections.abc import Generator, Iterator
 
 # The parser's names are private to Textual; tests/tui/test_terminal_input.py holds what is used of them.
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
+from textual.constants import ESCAPE_DELAY
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.message import Message
 
 from engine.text import clean
@@ -24,10 +25,14 @@ PASTE_LENGTH = 64 << 10  # characters of one paste that are kept; no field takes
 READ_BYTES = 4096
 TURN_S = 0.1  # how often the parser is asked whether an escape character was a key of its own
 LATE_S = 1.0  # how long the second half of a sequence may take
+ASKED_S = 2.0  # how long after the start the terminal may still be answering what it was asked
 
 _MARK = len(BRACKETED_PASTE_END)
-# A control sequence without its last byte. ESC alone and ESC [ are keys too, so Textual waits for those, but not long.
+# A control sequence without its last byte. ESC alone and ESC [ are keys too, so Textual waits for those, but not long:
+# too short for a reply of which no more has come yet, so while there may be any, they are waited for like the others.
 _UNFINISHED = re.compile(r"\x1b\[[0-?]{1,60}[ -/]{0,3}\Z")
+_UNFINISHED_REPLY = re.compile(r"\x1b(?:\[[0-?]{0,60}[ -/]{0,3})?\Z")
+_ESCAPE = "\x1b"
 
 
 class InputParser(XTermParser):
@@ -41,6 +46,7 @@ class InputParser(XTermParser):
         self._given = ""  # the last characters that Textual has had, in which a mark may have begun
         self._held = ""
         self._held_since = 0.0
+        self._begun = time.monotonic()
         self._pasted: str | None = None
 
     def feed(self, data: str) -> Iterator[Message]:
@@ -52,19 +58,34 @@ class InputParser(XTermParser):
 
     def tick(self) -> Iterator[Message]:
         """Messages for what was waited for long enough; half a sequence is none."""
-        if time.monotonic() - self._held_since > LATE_S:
-            self._held = ""
+        if self._held and self._held_for > LATE_S:
+            yield from self._keys_held()
         yield from super().tick()
+
+    @property
+    def _held_for(self) -> float:
+        return time.monotonic() - self._held_since
+
+    def _keys_held(self) -> Iterator[Message]:
+        """The key that was held back as what might have been the beginning of a reply."""
+        held, self._held = self._held, ""
+        if held == _ESCAPE:
+            yield Key("escape", _ESCAPE)
+        elif held == f"{_ESCAPE}[":
+            yield from super().feed(held)
 
     def _keys(self, data: str) -> Generator[Message, None, str]:
         """Up to the beginning of a paste; returns what follows it."""
+        if self._held == _ESCAPE and not data.startswith("[") and self._held_for > ESCAPE_DELAY:
+            yield from self._keys_held()
         data = self._held + data
         found = (self._given + data).find(BRACKETED_PASTE_START)
         if found >= 0:
             end = found + _MARK - len(self._given)
             self._given, self._held, self._pasted = "", "", ""
         else:
-            unfinished = _UNFINISHED.search(data)
+            asked = time.monotonic() - self._begun < ASKED_S
+            unfinished = (_UNFINISHED_REPLY if asked else _UNFINISHED).search(data)
             end = unfinished.start() if unfinished else len(data)
             self._given, self._held, self._held_since = (
                 (self._given + data[:end])[1 - _MARK :],

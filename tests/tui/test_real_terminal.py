@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_S = 120.0
 STALL_S, TOGGLES = 8.0, 20
+ASKS, LATE_S = b"\x1b[?2026$p", 0.3  # whether it knows synchronised updates, and how late a slow link's reply is
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"  # the alternate screen
 
 
@@ -61,6 +62,24 @@ def test_a_terminal_that_does_not_read_for_a_while_finds_all_as_it_is(terminal: 
     terminal.press("q")
     wait(terminal, lambda: terminal.exit_code() is not None, "it ends")
     assert terminal.exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    "halves", [("\x1b", "[?2026;2$y"), ("\x1b[", "?2026;2$y"), ("\x1b[?2026;", "2$y"), ()], ids=repr
+)
+def test_a_reply_in_two_halves_or_none_at_all_presses_no_key(sample_runs: Path, halves: tuple[str, ...]) -> None:
+    with Terminal([*CIFAR_TUI, "--runs", str(sample_runs)], 120, 36, COLOURFUL) as terminal:
+        wait(terminal, lambda: ASKS in terminal.sent, "it asks")
+        for half in halves:
+            terminal.press(half)
+            terminal.read(LATE_S)
+        see(terminal, "best_5m-s3", "21 runs")
+        before = terminal.text.splitlines()[0]
+        terminal.read(2.0)
+        assert terminal.text.splitlines()[0].split()[:2] == before.split()[:2] == ["cifar-tui", "Runs"]
+        assert "Keys: Runs" not in terminal.text
+        terminal.press("?")
+        see(terminal, "Keys: Runs")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.messages import TerminalSupportsSynchronizedOutput
 
 from tui.app import CifarApp
-from tui.terminal_input import PASTE_LENGTH, InputDriver, InputParser
+from tui.terminal_input import ASKED_S, LATE_S, PASTE_LENGTH, InputDriver, InputParser
 
 BEGIN, END = "\x1b[200~", "\x1b[201~"
 HOSTILE = "a\x1bqb\x1b[2Jc\x1b]52;c;eA==\x07\x1b\x1b[Ad\x00\x9b"
@@ -67,28 +67,64 @@ def test_a_reply_in_two_halves_is_no_key(pieces: tuple[str, str]) -> None:
     assert isinstance(message, TerminalSupportsSynchronizedOutput)
 
 
-def test_a_half_that_comes_late_is_waited_for_and_one_that_never_comes_is_no_key(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What every clock of the parsers shows."""
     now = [100.0]
-    for clock in ("tui.terminal_input.time.monotonic", "textual._parser.get_time"):
-        monkeypatch.setattr(clock, lambda: now[0])
-    for late, heard in ((0.3, 1), (5.0, 0)):
-        parser = InputParser()
-        assert fed("\x1b[?2026", parser=parser) == []
-        now[0] += late
+    for name in ("tui.terminal_input.time.monotonic", "textual._parser.get_time"):
+        monkeypatch.setattr(name, lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("pieces", splits("\x1b[?2026;2$y"), ids=repr)
+def test_a_half_that_comes_300_ms_late_is_waited_for(pieces: tuple[str, str], clock: list[float]) -> None:
+    parser = InputParser()
+    assert fed(pieces[0], parser=parser) == []
+    for _ in range(3):
+        clock[0] += 0.1
         assert list(parser.tick()) == []
-        assert len(fed(";2$y", parser=parser) if heard else []) == heard
+    (message,) = fed(pieces[1], parser=parser)
+    assert isinstance(message, TerminalSupportsSynchronizedOutput)
+    assert keys(fed("j", parser=parser)) == ["j"]
+
+
+@pytest.mark.mutant
+def test_mutant_textuals_own_parser_takes_a_late_half_for_keys(clock: list[float]) -> None:
+    parser = XTermParser()
+    fed("\x1b", parser=parser)
+    clock[0] += 0.3
+    assert keys(list(parser.tick())) == ["escape"]
+    assert "question_mark" in keys(fed("[?2026;2$y", parser=parser))
+
+
+def test_a_half_that_never_comes_is_no_key(clock: list[float]) -> None:
+    for half in ("\x1b[?", "\x1b[?2026", "\x1b[?2026;2$"):
+        parser = InputParser()
+        assert fed(half, parser=parser) == []
+        clock[0] += 5.0
+        assert list(parser.tick()) == []
         assert keys(fed("j", parser=parser)) == ["j"]
 
 
-def test_escape_alone_is_a_key_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("textual._parser.get_time", lambda: now[0])
+def test_escape_alone_is_a_key_after_a_moment(clock: list[float]) -> None:
+    parser = InputParser()
+    clock[0] += ASKED_S
+    assert fed("\x1b", parser=parser) == []
+    clock[0] += 0.2
+    assert keys(list(parser.tick())) == ["escape"]
+
+
+def test_escape_while_replies_may_come_is_a_key_once_it_is_none(clock: list[float]) -> None:
     parser = InputParser()
     assert fed("\x1b", parser=parser) == []
-    now[0] += 0.2
+    clock[0] += 0.2
+    assert keys(fed("j", parser=parser)) == ["escape", "j"]
+    assert fed("\x1b", parser=parser) == []
+    clock[0] += 0.2
+    assert keys(fed("\x1b", parser=parser)) == ["escape"]
+    clock[0] += LATE_S + 0.1
     assert keys(list(parser.tick())) == ["escape"]
+    assert keys(fed("\x1b", "[", "A", parser=parser)) == ["up"]
 
 
 @pytest.mark.parametrize(
