@@ -114,27 +114,50 @@ class Checkpointer:
         if best is not None:
             best_file = f"best_{best['step']:08d}.pt"
             known = next((entry for entry in entries if entry.file == best_file), None)
-            best_entry = known or self._file(best_file, best, best["step"], best["epoch"], 0)
+            best_entry = known or _write_file(self._folder, best_file, best, best["step"], best["epoch"])
             entries = [entry for entry in entries if entry.file != best_file] + [best_entry]
         name = _unused_name(step, entries)
         entries = [entry for entry in entries if entry.step != step or not entry.file.startswith("ck_")]
         # The manifest says both too; here they serve when it is lost.
         state = {**state, "metrics_offset": offset, "best_file": best_file}
-        entries.append(self._file(name, state, step, epoch, offset, best_file))
+        entries.append(_write_file(self._folder, name, state, step, epoch, offset, best_file))
         entries = _newest(entries)
-        atomic.write_json(self._folder / MANIFEST, {"schema": SCHEMA, "files": [vars(entry) for entry in entries]})
+        _write_manifest(self._folder, entries)
         kept = {entry.file for entry in entries}
         for path in self._folder.glob("*.pt"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def _file(self, name: str, state: State, step: int, epoch: float, offset: int, best: str = "") -> Entry:
-        # Into memory first: torch.save on a full disk raises "unexpected pos", not an OSError.
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        data = buffer.getvalue()
-        atomic.write_bytes(self._folder / name, data)
-        return Entry(name, len(data), hashlib.sha256(data).hexdigest(), step, epoch, offset, best)
+
+def _write_file(
+    folder: Path, name: str, state: State, step: int = 0, epoch: float = 0.0, offset: int = 0, best: str = ""
+) -> Entry:
+    # Into memory first: torch.save on a full disk raises "unexpected pos", not an OSError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    atomic.write_bytes(folder / name, data)
+    return Entry(name, len(data), hashlib.sha256(data).hexdigest(), step, epoch, offset, best)
+
+
+def _write_manifest(folder: Path, entries: list[Entry]) -> None:
+    atomic.write_json(folder / MANIFEST, {"schema": SCHEMA, "files": [vars(entry) for entry in entries]})
+
+
+def save_weights(path: Path, weights: State) -> None:
+    """Write the weights of a network alone, which its folder's manifest vouches for from then on. Raises OSError."""
+    others = [entry for entry in _vouched(path.parent) or [] if entry.file != path.name]
+    _write_manifest(path.parent, [*others, _write_file(path.parent, path.name, weights)])
+
+
+def load_weights(path: Path) -> State | None:
+    """What ``save_weights`` wrote, on the CPU; None where it is not, or no manifest vouches for it.
+
+    Raises UserError as ``load`` does.
+    """
+    _refuse_foreign(path.parent)
+    entry = next((entry for entry in _vouched(path.parent) or [] if entry.file == path.name), None)
+    return _unpickled(path, _read_vouched(path, entry)) if entry and os.path.lexists(path) else None
 
 
 def _unused_name(step: int, entries: list[Entry]) -> str:
@@ -169,7 +192,11 @@ def _vouched(folder: Path) -> list[Entry] | None:
 
 
 def _unverified(folder: Path) -> list[Entry]:
-    """Entries made from the files themselves: these are whole, since they were renamed into place."""
+    """Entries made from the files themselves: these are whole, since they were renamed into place.
+
+    Raises UserError for a folder that is not ours alone.
+    """
+    _refuse_foreign(folder)
     entries = []
     for path in sorted(folder.glob("*_*.pt")):
         try:
@@ -193,10 +220,14 @@ def load(folder: Path, entry: Entry) -> State:
     """Read one checkpoint after its size and sha256 fit. Raises UserError that names what does not."""
     _refuse_foreign(folder)
     path = folder / entry.file
+    return _decode(path, _read_vouched(path, entry))
+
+
+def _read_vouched(path: Path, entry: Entry) -> bytes:
     try:
         data = atomic.read_regular(path, entry.size)
     except FileNotFoundError:
-        raise UserError(f"{path} is gone: put it back, or {_anew(folder)}") from None
+        raise UserError(f"{path} is gone: put it back, or {_anew(path.parent)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) != entry.size:
@@ -204,7 +235,7 @@ def load(folder: Path, entry: Entry) -> State:
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
         raise UserError(f"{path}: sha256 is {digest[:12]}… where the manifest says {entry.sha256[:12]}…")
-    return _decode(path, data)
+    return data
 
 
 def _anew(folder: Path) -> str:
@@ -218,14 +249,20 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _decode(path: Path, data: bytes) -> State:
+    state = _unpickled(path, data)
+    if state.get("schema") != SCHEMA:
+        raise UserError(f"{path}: format {state.get('schema')}, this version reads {SCHEMA}; update cifar-tui")
+    return {key: value for key, value in state.items() if key != "schema"}
+
+
+def _unpickled(path: Path, data: bytes) -> State:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything at all
         raise UserError(f"{path}: not a checkpoint of cifar-tui: {str(error).partition(chr(10))[0]}") from error
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        found = state.get("schema") if isinstance(state, dict) else type(state).__name__
-        raise UserError(f"{path}: format {found}, this version reads {SCHEMA}; update cifar-tui")
-    return {key: value for key, value in state.items() if key != "schema"}
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: not a checkpoint of cifar-tui: it holds a {type(state).__name__}")
+    return state
 
 
 def load_best(folder: Path, entry: Entry) -> State | None:

@@ -12,6 +12,7 @@ from engine.data.dataset import Dataset
 from engine.errors import UserError
 from engine.experiment import Experiment, loads
 from engine.runs import RunFolder
+from engine.text import clean, shorten
 
 WHICH = ("best", "last")
 
@@ -51,7 +52,11 @@ def load_trained(run: str | Path, which: str = "best") -> Trained:
     network: nn.Module = experiment.architecture.resolve_builder()(
         experiment.architecture, data.channels, data.size, data.classes
     )
-    network.load_state_dict(judged_weights(state))
+    try:
+        network.load_state_dict(judged_weights(state))
+    except RuntimeError as error:
+        why = shorten(clean(str(error)), 200)
+        raise UserError(f"the {which} checkpoint of run {folder.id} does not fit its config.yaml: {why}") from error
     return Trained(folder, experiment, network.eval(), entry.epoch, which)
 
 

@@ -6,8 +6,6 @@ shift of the BatchNorm behind it, or else its channel would go on as a constant.
 """
 
 import copy
-import io
-import pickle
 import re
 import time
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import atomic, device, figures
+from engine import atomic, checkpoint, device, figures
 from engine.analysis import compact, inclusion, source
 from engine.analysis.inclusion import InclusionPath
 from engine.counting import cost
@@ -138,15 +136,10 @@ def load_pruned(run: str | Path, ratio: float, order: Order | None = None) -> nn
     """See ``engine.load_pruned``."""
     trained = load_trained(run, "last")
     order = order or usual_order(trained.experiment)
-    path = _folder(trained.run, order) / _file_name(ratio)
-    try:
-        with open(atomic.open_regular(path), "rb") as file:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    weights = checkpoint.load_weights(_folder(trained.run, order) / _file_name(ratio))
+    if weights is None:
         command = f"cifar-tui --prune {trained.run.id} --order {order} --ratios {ratio:g}"
-        raise UserError(f"run {trained.run.id} was not pruned by {order} at {ratio:g} %; {command} does it") from None
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from error
+        raise UserError(f"run {trained.run.id} was not pruned by {order} at {ratio:g} %; {command} does it")
     return compact.fitted(trained.network, weights)
 
 
@@ -221,7 +214,8 @@ def _prune(job: Job, ratio: float) -> dict[str, Any]:
         finetuned = _test(job, network)
     small = compact.shrink(network)
     parameters, macs = cost(small.cpu(), job.experiment.data.channels, job.experiment.data.size)
-    _save(job.folder, ratio, small)
+    weights = {name: tensor.detach().cpu() for name, tensor in small.state_dict().items()}
+    checkpoint.save_weights(job.folder / _file_name(ratio), weights)
     return {
         "ratio": ratio,
         "filters": sum(mask.numel() for mask in masks.values()),
@@ -274,12 +268,6 @@ def _folder(run: RunFolder, order: Order) -> Path:
 
 def _file_name(ratio: float) -> str:
     return f"pruned_{ratio:g}.pt"
-
-
-def _save(folder: Path, ratio: float, network: nn.Module) -> None:
-    buffer = io.BytesIO()
-    torch.save({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}, buffer)
-    atomic.write_bytes(folder / _file_name(ratio), buffer.getvalue())
 
 
 def _figures(job: Job, result: dict[str, Any], path: InclusionPath | None, beside: Trained | None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from engine import atomic, checkpoint
 from engine.errors import UserError
+from engine.loading import load_trained
+from engine.runs import RunFolder
 
 
 def state(step: int, **extra: Any) -> dict[str, Any]:
@@ -56,6 +59,28 @@ def test_a_step_saved_again_and_killed_before_the_manifest_keeps_what_was_saved_
         assert checkpoint.load(tmp_path, entry)["extra"] == extra
         assert [path.name for path in tmp_path.glob("ck_*.pt")] == [entry.file]
     checkpointer.close()
+
+
+def test_without_a_manifest_nothing_of_others_is_loaded_to_look_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 10)
+    (tmp_path / checkpoint.MANIFEST).unlink()
+    assert [entry.step for entry in checkpoint.candidates(tmp_path)] == [10]
+    tmp_path.chmod(0o777)
+    loaded: list[object] = []
+    monkeypatch.setattr(torch, "load", lambda *arguments, **_: loaded.append(arguments))
+    with pytest.raises(UserError, match="are not loaded"):
+        checkpoint.read_manifest(tmp_path)
+    assert loaded == []
+
+
+def test_weights_of_another_network_are_a_sentence(trained_run: Callable[..., RunFolder]) -> None:
+    run = trained_run()
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("[8, 12]", "[8, 16]"))
+    with pytest.raises(UserError, match=r"the last checkpoint of run .* does not fit its config.yaml: .*size mismatch"):
+        load_trained(run.path, "last")
 
 
 def test_what_others_can_write_is_not_loaded(tmp_path: Path) -> None:

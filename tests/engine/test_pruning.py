@@ -266,6 +266,26 @@ def test_a_network_that_was_not_pruned_cannot_be_loaded(trained_run: TrainedRun)
         engine.load_pruned(trained_run().path, 30)
 
 
+def test_a_pruned_network_is_loaded_as_it_was_written_or_not_at_all(trained_run: TrainedRun) -> None:
+    run = trained_run()
+    pruning.answer(question(run, ratios=[50.0]))
+    pruning.answer(question(run, ratios=[20.0]))
+    for ratio in (20, 50):
+        engine.load_pruned(run.path, ratio)
+    path = run.path / "results" / "pruning-magnitude" / "pruned_50.pt"
+    data = bytearray(path.read_bytes())
+    place = data.index(torch.load(path, weights_only=True)["head.0.bias"].numpy().tobytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="sha256"):
+        engine.load_pruned(run.path, 50)
+    engine.load_pruned(run.path, 20)
+    path.with_name("manifest.json").unlink()
+    for ratio in (20, 50):
+        with pytest.raises(UserError, match="was not pruned"):
+            engine.load_pruned(run.path, ratio)
+
+
 def test_filter_tiles_are_filters_down_and_channels_across() -> None:
     weight = torch.arange(2 * 3 * 2 * 2, dtype=torch.float32).view(2, 3, 2, 2) - 5
     tiles = pruning.filter_tiles(weight)
