@@ -18,6 +18,9 @@ def main() -> int:
     except UserError as error:
         json.dump({"error": str(error)}, sys.stdout)
         return USER_ERROR
+    except OSError as error:  # a full disk, a folder that cannot be written or has vanished
+        json.dump({"error": f"{error.filename or 'the system'}: {error.strerror or error}"}, sys.stdout)
+        return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     json.dump(answer, sys.stdout)

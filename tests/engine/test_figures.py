@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine import atomic, figures
+from engine import analysis, atomic, figures
 from engine.errors import UserError
 from engine.runs import RunFolder
 
@@ -154,6 +154,14 @@ def test_a_file_that_is_named_is_ours_alone_and_no_link_is_followed(make_run: Ma
     assert named.stat().st_mode & 0o777 == 0o600
     assert reader.read().startswith("readable")
     reader.close()
+
+
+def test_a_disk_that_refuses_is_a_sentence(make_run: MakeRun) -> None:
+    run = make_run(records=epochs(2))
+    (run.path / "results").rmdir()
+    (run.path / "results").write_text("no folder")
+    with pytest.raises(UserError, match=r"results: File exists"):
+        analysis.ask({"ask": "figure", "runs": [str(run.path)], "kind": None, "checkpoint": None, "output": None})
 
 
 def test_several_runs_need_a_file(make_run: MakeRun) -> None:
