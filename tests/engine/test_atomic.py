@@ -347,6 +347,69 @@ def test_a_flush_left_out_is_noticed(target: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.mutant
+def test_a_flush_after_the_rename_is_noticed(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this order a power cut leaves an empty file under the new name."""
+    late: list[int] = []
+    folder_first = atomic.sync_folder
+
+    def sync_both(folder: int) -> None:
+        os.fsync(late.pop())
+        folder_first(folder)
+
+    monkeypatch.setattr(atomic, "_sync", lambda descriptor: late.append(os.dup(descriptor)))
+    monkeypatch.setattr(atomic, "sync_folder", sync_both)
+    assert calls_of_write(monkeypatch, target) == ["write", "replace", "fsync", "fsync folder"]
+
+
+def trap_the_temporary_name(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A link under the name that the next writer will choose, to a file that is returned."""
+    precious = target.with_name("precious")
+    precious.write_bytes(b"kept")
+    monkeypatch.setattr(atomic, "_temporary_name", lambda name: f".{name}.trap")
+    target.with_name(f".{target.name}.trap").symlink_to(precious)
+    return precious
+
+
+def test_a_guessed_temporary_name_leads_nowhere(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = trap_the_temporary_name(target, monkeypatch)
+    with pytest.raises(FileExistsError):
+        write_bytes(target, b"new")
+    assert (target.read_bytes(), precious.read_bytes()) == (b"old", b"kept")
+
+
+@pytest.mark.mutant
+def test_without_exclusive_creation_a_guessed_name_would_lead_away(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = trap_the_temporary_name(target, monkeypatch)
+    monkeypatch.setattr(os, "O_EXCL", 0)
+    write_bytes(target, b"new")
+    assert precious.read_bytes() == b"newt"
+
+
+@pytest.mark.mutant
+def test_without_the_look_at_what_is_there_a_device_would_be_replaced(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.unlink()
+    os.mkfifo(target)
+    with pytest.raises(OSError, match="no regular file"):
+        write_bytes(target, b"new")
+    monkeypatch.setattr(atomic, "_refuse_odd", lambda path, folder: None)
+    write_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.mutant
+def test_without_the_look_at_its_kind_a_fifo_would_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(tmp_path / "fifo")
+    monkeypatch.setattr(stat, "S_ISREG", lambda mode: True)
+    os.close(open_regular(tmp_path / "fifo"))
+
+
+@pytest.mark.mutant
 def test_without_nofollow_a_link_would_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tmp_path / "summary.json"
     link.symlink_to(__file__)

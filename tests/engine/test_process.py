@@ -137,6 +137,40 @@ def test_identity_is_checked_again_once_the_handle_is_open(monkeypatch: pytest.M
     assert not signals.sent
 
 
+@linux
+@pytest.mark.mutant
+@pytest.mark.parametrize(
+    ("part", "protection"), [("boot_id", "_boot_id"), ("pidns", "_pid_namespace"), ("start_ticks", "_start_ticks")]
+)
+def test_mutant_each_part_of_an_identity_keeps_a_stranger_from_being_signalled(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, part: str, protection: str
+) -> None:
+    found = identity_of(child)
+    other = replace(found, **{part: found.boot_id[::-1] if part == "boot_id" else getattr(found, part) + 1})
+    assert not send(other, signal.SIGKILL)
+    assert child.poll() is None
+    monkeypatch.setattr(process, protection, lambda *_: getattr(other, part))
+    assert send(other, signal.SIGKILL)
+    assert child.wait(timeout=60) == -signal.SIGKILL
+
+
+@linux
+@pytest.mark.mutant
+def test_mutant_without_the_look_at_its_state_a_zombie_lives(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = identity_of(child)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert status(found) == "dead"
+
+    def ticks_of_anything(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+
+    monkeypatch.setattr(process, "_start_ticks", ticks_of_anything)
+    assert status(found) == "alive"
+
+
 def test_the_living_are_signalled(child: subprocess.Popen[bytes]) -> None:
     assert send(identity_of(child), signal.SIGTERM)
     assert child.wait() == -signal.SIGTERM

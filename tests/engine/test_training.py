@@ -1,5 +1,6 @@
 """Training on a small synthetic set: exact resumes, what each saved item is needed for, divergence, early stopping."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +239,33 @@ def test_each_saved_item_is_needed_for_an_exact_resume(item: str, data: Dataset,
         finish(fresh(experiment(), data), Notes(12), tmp_path / "broken")
     continued, _ = resumed(experiment(), data, tmp_path / "broken", forget=item)
     assert not same(unbroken, continued)
+
+
+# What only some runs have: the settings that have it, and the step of the stop.
+SOMETIMES = {
+    "lookahead": ([("optimizer.lookahead", "{every: 3, decay: 0.5}")], 8),
+    "selection": (
+        [("train.selection", "{proxy: {family: resnet, stem: 4, channels: [4], blocks: [1], pool: 0}, keep: 0.5}")],
+        8,
+    ),
+    "stopping": ([("train.early_stopping", "{patience: 2, min_delta: 100}"), ("train.epochs", "6")], 12),
+}
+
+
+@pytest.mark.mutant
+@pytest.mark.parametrize("item", SOMETIMES)
+def test_each_item_that_only_some_runs_have_is_needed_too(item: str, data: Dataset, tmp_path: Path) -> None:
+    changes, stop_at = SOMETIMES[item]
+    settings = experiment(*changes)
+    unbroken, _ = whole_run(settings, data, tmp_path / "unbroken")
+    with pytest.raises(StopRequested):
+        finish(fresh(settings, data), Notes(stop_at), tmp_path / "broken")
+    shutil.copytree(tmp_path / "broken", tmp_path / "again")
+    continued, _ = resumed(settings, data, tmp_path / "broken")
+    assert same(unbroken, continued)
+    assert unbroken.step == continued.step
+    forgetful, _ = resumed(settings, data, tmp_path / "again", forget=item)
+    assert not same(unbroken, forgetful) or forgetful.step != unbroken.step
 
 
 def test_an_epoch_record_needs_the_meters_of_before_the_stop(data: Dataset, tmp_path: Path) -> None:
