@@ -56,6 +56,13 @@ class Terminal:
         """What is on the screen, rows without trailing blanks."""
         return "\n".join(row.rstrip() for row in self._screen.display)
 
+    @property
+    def stressed(self) -> list[list[tuple[bool, ...]]]:
+        """Whether each cell, by row and column, is bold, italic, underlined, blinking, reversed."""
+        rows = (self._screen.buffer[row] for row in range(self._screen.lines))
+        cells = ([row[column] for column in range(self._screen.columns)] for row in rows)
+        return [[(c.bold, c.italics, c.underscore, c.blink, c.reverse) for c in row] for row in cells]
+
     def read(self, seconds: float) -> int:
         """Take what comes within ``seconds``; returns how many bytes."""
         deadline, before = time.monotonic() + seconds, self.bytes

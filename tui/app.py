@@ -19,7 +19,7 @@ from textual.screen import Screen
 from engine.errors import UserError
 from engine.runs import run_names, runs_root
 from engine.text import clean
-from tui import glyphs, keys, own_log, settings, theme
+from tui import glyphs, gnu_screen, keys, own_log, settings, theme
 from tui.chrome import Kind
 from tui.keys import Keymap
 from tui.screens.base import BaseScreen, shown_path
@@ -336,7 +336,7 @@ def run(*, runs: Path | None, data: Path | None, fps: float | None, lite: bool, 
     depth = theme.terminal_depth(os.environ)
     app = CifarApp(root, keymap=keymap, remembered=remembered, depth=depth, fps=fps, lite=lite)
     Vanishing(lambda code: app.call_from_thread(app.leave, code)).watch()
-    code = app.run() or 0
+    code = app.run(mouse=not gnu_screen.is_around(os.environ)) or 0
     if code != HANGUP:
         _farewell(app)
     return EXIT_CRASHED if app.crash else code

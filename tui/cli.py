@@ -15,7 +15,7 @@ from typing import NoReturn, TextIO
 
 from engine import __version__
 from engine.errors import UserError
-from tui import glyphs, modifiers, options
+from tui import glyphs, gnu_screen, modifiers, options
 
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
@@ -202,6 +202,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         raise UserError("this user has no home folder; set HOME to a folder for settings and caches")
     _refuse_lost_folder()
     glyphs.choose(utf8=not args.ascii and _writes_utf8(sys.stdout))
+    gnu_screen.forget_outer_colours(os.environ)
     if command is None:
         return _open_app(args)
     module, _, function = command.handler.partition(":")
