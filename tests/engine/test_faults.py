@@ -376,6 +376,46 @@ class TestManifest:
         with pytest.raises(UserError, match="format 1, this version reads 2"):
             checkpoint.load(folder, entry)
 
+    @pytest.mark.mutant
+    def test_mutant_without_the_look_at_names_a_manifest_leads_out_of_its_folder(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from engine import checkpoint
+
+        elsewhere = folder.parent / "elsewhere.pt"
+        elsewhere.write_bytes((folder / checkpoint.candidates(folder)[0].file).read_bytes())
+        (folder / "ck_x").mkdir()
+        manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+        manifest["files"][-1]["file"] = "ck_x/../../elsewhere.pt"
+        (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+        assert [entry.step for entry in checkpoint.candidates(folder)] == [10]
+        monkeypatch.setattr(checkpoint.Entry, "from_json", lambda value: checkpoint.Entry(**value))
+        assert checkpoint.load(folder, checkpoint.candidates(folder)[0])["step"] == 20
+
+    @pytest.mark.mutant
+    def test_mutant_without_the_look_at_owners_checkpoints_of_others_are_loaded(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from engine import checkpoint
+
+        folder.chmod(0o777)
+        with pytest.raises(UserError, match="are not loaded"):
+            checkpoint.weights(folder, "last")
+        monkeypatch.setattr("engine.ownership.private", lambda path: True)
+        assert checkpoint.weights(folder, "last")[0]["step"] == 20
+
+    @pytest.mark.mutant
+    def test_mutant_without_the_look_at_shapes_a_network_becomes_as_vast_as_its_file_says(self) -> None:
+        import torch
+
+        network = torch.nn.Module()
+        network.register_buffer("w", torch.zeros(64))
+        vast = {"w": torch.zeros(1).expand(1 << 33)}
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            network.load_state_dict(vast)
+        network._buffers.update(vast)  # type: ignore[arg-type]
+        assert network.get_buffer("w").numel() == 1 << 33
+
     def test_a_small_file_that_declares_huge_weights_is_refused_before_any_copy(self, folder: Path) -> None:
         import torch
 

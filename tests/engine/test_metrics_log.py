@@ -1,6 +1,7 @@
 """The log of metrics under full disks, damage, replacement and resume."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +101,17 @@ def test_full_disk_keeps_records_in_memory_and_writes_them_later(
     assert steps(MetricsTail(log).poll()) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.mutant
+def test_mutant_without_the_rollback_half_a_record_stays(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = MetricsWriter(log)
+    monkeypatch.setattr(os, "write", FullDisk(room=100))
+    monkeypatch.setattr(os, "ftruncate", lambda descriptor, size: None)
+    for number in range(3):
+        writer.append(step(number))
+    assert not log.read_bytes().endswith(b"\n")
+    assert log.stat().st_size > writer.offset
+
+
 def test_file_size_limit_of_the_process_loses_nothing(log: Path) -> None:
     script = (
         "import sys, resource\n"
@@ -163,6 +176,33 @@ def test_torn_tail_of_a_dead_writer_does_not_swallow_the_next_record(log: Path) 
     tail = MetricsTail(log)
     assert steps(tail.poll()) == [1, 2]
     assert tail.unreadable == 1
+
+
+@pytest.mark.mutant
+@pytest.mark.parametrize("layer", ["writer", "reader"])
+def test_mutant_without_both_layers_a_torn_tail_takes_the_next_record_along(
+    log: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    """The writer ends the torn line, the reader finds the record within; one of the two is enough."""
+    torn = b'{"kind":"step","step":1}\n{"kind":"st'
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda descriptor, size, offset: b"\n")
+        log.write_bytes(torn)
+        MetricsWriter(log).append(step(2))
+    assert steps(MetricsTail(log).poll()) == [1, 2]
+    if layer == "writer":
+        log.write_bytes(torn)
+        MetricsWriter(log).append(step(2))
+    monkeypatch.setattr("engine.metrics_log._records_in", one_whole_record)
+    assert steps(MetricsTail(log).poll()) == ([1, 2] if layer == "writer" else [1])
+
+
+def one_whole_record(line: bytes) -> tuple[list[dict[str, Any]], bool]:
+    """A reader that knows whole lines only."""
+    try:
+        return [json.loads(line)], False
+    except ValueError:
+        return [], True
 
 
 def test_killed_writer_leaves_only_whole_records(log: Path) -> None:

@@ -302,6 +302,19 @@ def test_the_queue_of_a_folder_that_others_can_write_is_only_looked_at(root: Pat
     assert {path.name: path.stat().st_mtime_ns for path in root.iterdir()} == before
 
 
+@pytest.mark.mutant
+def test_mutant_without_the_look_at_owners_the_queue_of_others_is_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(root, "a")
+    root.chmod(0o777)
+    with pytest.raises(UserError, match="not yours alone"):
+        queue.pause(root)
+    monkeypatch.setattr(queue, "is_ours", lambda folder: True)
+    queue.pause(root)
+    assert queue.view(root).paused
+
+
 def test_a_waiting_run_that_others_can_write_is_only_looked_at(root: Path) -> None:
     (run,) = fill(root, "a")
     run.path.chmod(0o777)

@@ -144,6 +144,24 @@ class TestRequests:
         run.new_attempt()
         assert run.take_requests() == []
 
+    @pytest.mark.mutant
+    def test_mutant_a_stop_that_is_not_forgotten_stops_the_next_attempt(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.request("stop", "me")
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "_request_files", lambda self: [])
+            run.new_attempt()
+        assert [order["request"] for order in run.take_requests()] == ["stop"]
+
+    @pytest.mark.mutant
+    def test_mutant_without_the_list_of_requests_nonsense_reaches_the_engine(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("engine.runs.get_args", lambda kind: ("format the disk",))
+        (run.path / "control" / "a.json").write_text('{"request": "format the disk"}')
+        assert [order["request"] for order in run.take_requests()] == ["format the disk"]
+
     def test_nonsense_requests_are_thrown_away(self, run: RunFolder) -> None:
         control = run.path / "control"
         (control / "a.json").write_text('{"request": "format the disk"}')

@@ -193,7 +193,12 @@ def test_pyyaml_alone_misreads_what_is_right_here(written: str) -> None:
     assert plain_safe_load(f"a: {written}")["a"] != SCALARS[written]
 
 
-ALLOWED_WITHOUT = {"MAX_DEPTH": "[" * 70 + "]" * 70, "MAX_NODES": "[" + "1," * 20_001 + "]", "MAX_BYTES": "#" * 70_000}
+ALLOWED_WITHOUT = {
+    "MAX_DEPTH": "[" * 70 + "]" * 70,
+    "MAX_NODES": "[" + "1," * 20_001 + "]",
+    "MAX_BYTES": "#" * 70_000,
+    "_MAX_NUMBER": "1" * 4000,
+}
 
 
 @pytest.mark.mutant
@@ -204,6 +209,26 @@ def test_each_bound_is_what_refuses(bound: str, monkeypatch: pytest.MonkeyPatch)
         parse(text, "x")
     monkeypatch.setattr(strict_yaml, bound, 10**9)
     parse(text, "x")
+
+
+@pytest.mark.mutant
+@pytest.mark.parametrize("text", ["a: &x 1", "a: !!python/tuple [1, 2]", "a: !!str 1"])
+def test_without_the_check_of_each_value_anchors_and_tags_pass(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="is not allowed"):
+        parse(text, "x")
+    monkeypatch.setattr(strict_yaml._Builder, "check", lambda self, event: None)
+    parse(text, "x")
+
+
+@pytest.mark.mutant
+@pytest.mark.parametrize(("text", "value"), [("a: 1\na: 2", {"a": 2}), ("<<: {a: 1}", {"<<": {"a": 1}})])
+def test_without_the_check_of_each_key_the_last_of_two_wins(
+    text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError):
+        parse(text, "x")
+    monkeypatch.setattr(strict_yaml._Builder, "key", lambda self, event, parent: event.value)
+    assert parse(text, "x").value == value
 
 
 @pytest.mark.slow
