@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.torture.outcome import Budget, Outcome
-from engine import checkpoint, continuation, launch, queue, runs
+from engine import checkpoint, continuation, figures, launch, queue, runs, trash
 from engine.errors import UserError
 from engine.process import Identity
 from engine.runs import MetricsWriter, RunFolder, SummaryWriter
@@ -141,6 +141,9 @@ def _make_theirs(root: Path, secret: Path, witness: int) -> list[str]:
     for name in ("metrics.jsonl", "log.txt", "config.yaml", "user.json", "ckpt/manifest.json", "ckpt/ck_00000001.pt"):
         (run.path / name).unlink(missing_ok=True)
         (run.path / name).symlink_to(secret)
+    (run.path / "results").rmdir()
+    (run.path / "results").symlink_to(secret.parent)
+    (root / f".trash-{run.id[:-6]}000000").mkdir()
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o777 if path.is_dir() else 0o666)
@@ -154,6 +157,7 @@ def _visit(root: Path) -> Iterator[str]:
     yield "" if view.read_only else "the run of another user is not read-only"
     seen = f"{view} {run.config_text()} {run.log_tail()} {run.user()}"
     yield f"{SECRET!r} is shown" if SECRET in seen else ""
+    drawing = {"runs": [str(run.path)], "kind": "process", "checkpoint": None, "output": None}
     refused: dict[str, Callable[[], object]] = {
         "stopped": lambda: launch.stop(run),
         "killed": lambda: launch.stop(run, signal.SIGKILL),
@@ -165,6 +169,9 @@ def _visit(root: Path) -> Iterator[str]:
         "continued": lambda: continuation.continue_from(root, run, []),
         "joined by a run of ours": lambda: runs.create(root, "", {}, {}),
         "queued in": lambda: queue.pause(root),
+        "drawn into": lambda: figures.answer(drawing),
+        "studied in": lambda: runs.prepare_root(root),
+        "brought back from the trash": lambda: runs.undelete(root, trash.find(root, "last")),
     }
     for name, act in refused.items():
         try:
