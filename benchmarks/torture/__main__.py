@@ -28,6 +28,7 @@ TRIALS: dict[str, Trial] = {
     "folders": fuzz.folders,
     "strangers": strangers.strangers,
     "runs": scale.many_runs,
+    "strays": scale.strays,
     "logs": scale.long_logs,
     "plain": hostile.in_plain_output,
     "screens": hostile.on_screens,

@@ -1,5 +1,6 @@
 """Ten thousand runs, a hundred thousand records, a long soak: time and memory stay flat."""
 
+import os
 import random
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from benchmarks.torture.outcome import Budget, Outcome
 from benchmarks.torture.terminal import Terminal
 from engine import run_index
 from engine.curves import Curves
-from engine.runs import MetricsWriter, RunFolder, SummaryWriter, create, list_runs
+from engine.runs import MetricsWriter, RunFolder, RunView, SummaryWriter, create, list_runs
 
 GROWTH_BYTES = 10 << 20
 RECORDS = 100_000
+DEPTH = 5_000
 
 
 def many_runs(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]:
@@ -37,6 +39,50 @@ def many_runs(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]
         outcome.note("" if len(views) == budget.runs and len(first) == min(60, budget.runs) else f"{len(views)} listed")
     outcome.detail = "first 60 / all: " + ", ".join(figures.values())
     return [outcome]
+
+
+def strays(budget: Budget, rng: random.Random, folder: Path) -> list[Outcome]:
+    """Runs among files that are none, loops of links and folders without an end: they are listed as if alone."""
+    for number in range(100):
+        _finished_run(folder, f"run {number}")
+    alone, _ = _listed(folder)
+    count = 10 * budget.runs
+    for number in range(count):
+        (folder / f"stray-{number}").touch()
+    for number in range(100):
+        (folder / f"20260101-000000-{number:06x}").symlink_to(folder)
+        (folder / f"loop-{number}").symlink_to(f"loop-{number}")
+    deep = [folder / "notes", folder / "20260101-000001-abcdef"]
+    for top in deep:
+        _dig(top)
+    outcome = Outcome(f"{count:,} stray files, 200 links in loops, folders {DEPTH:,} deep beside 100 runs: passed over")
+    among, views = _listed(folder)
+    names = {view.name for view in views if view.state == "finished"}
+    outcome.note("" if len(views) == 101 and len(names) == 100 else f"{len(views)} listed, {len(names)} of them runs")
+    outcome.detail = f"all listed anew in {1000 * among:.0f} ms, without the strays in {1000 * alone:.0f} ms"
+    subprocess.run(["rm", "-rf", *map(str, deep)], check=True)
+    return [outcome]
+
+
+def _listed(folder: Path) -> tuple[float, list[RunView]]:
+    """The runs as a program lists them that has just begun and finds no cache, and seconds it took."""
+    (folder / ".index.db").unlink(missing_ok=True)
+    run_index.of.cache_clear()
+    began = time.perf_counter()
+    views = list_runs(folder)
+    return time.perf_counter() - began, views
+
+
+def _dig(top: Path) -> None:
+    """A folder in a folder in a folder, deeper than any path may be long."""
+    top.mkdir()
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir("deeper", dir_fd=at)
+        below = os.open("deeper", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
 
 
 def _finished_run(root: Path, name: str) -> RunFolder:

@@ -4,14 +4,15 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import attempts, launch, process, run_view
+from engine import attempts, launch, process, run_index, run_view, trash
 from engine.continuation import continue_from
 from engine.errors import UserError
 from engine.runs import (
@@ -36,6 +37,51 @@ def write_state(run: RunFolder, state: str, **fields: Any) -> None:
 
 def edit(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+DEEP = 1_200
+
+
+def make_deep(folder: Path, name: str) -> None:
+    """Folders in folders, deeper than Python recurses and than any path may be long."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(DEEP):
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+
+
+@pytest.fixture
+def work(root: Path) -> Iterator[Callable[[], list[str]]]:
+    """What a program that has just begun asks of the file system to list the runs; deep folders go afterwards."""
+    asked: list[str] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def ask(*arguments: Any, **named: Any) -> Any:
+            asked.append(name)
+            return real(*arguments, **named)
+
+        return ask
+
+    def look() -> list[str]:
+        (root / ".index.db").unlink(missing_ok=True)
+        run_index.of.cache_clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("scandir", "listdir", "open", "stat", "lstat", "readlink"):
+                patch.setattr(os, name, noted(name))
+            asked.clear()
+            list_runs(root)
+        return list(asked)
+
+    yield look
+    top = os.open(root, os.O_RDONLY)
+    trash._empty(top)
+    os.close(top)
 
 
 class TestDamage:
@@ -112,6 +158,32 @@ class TestDamage:
         for number in range(2_000):
             (root / f"stray-{number}").touch()
         assert [view.id for view in list_runs(root)] == [run.id]
+
+    def test_strays_loops_and_deep_folders_cost_a_list_no_further_look(
+        self, run: RunFolder, root: Path, work: Callable[[], list[str]], started: Started
+    ) -> None:
+        started(run, STRANGER).write_exit(code=0)
+        write_state(run, "finished")
+        before = work()
+        for number in range(2_000):
+            (root / f"stray-{number}").touch()
+        for number in range(50):
+            (root / f"20260101-000000-{number:06x}").symlink_to(root)
+            (root / f"loop-{number}").symlink_to(f"loop-{number}")
+        make_deep(run.path, "results")
+        assert work() == before
+        assert len(before) < 40
+
+    def test_a_deep_folder_in_place_of_a_run_is_a_row_like_an_empty_one(
+        self, root: Path, work: Callable[[], list[str]]
+    ) -> None:
+        folder = root / "20260101-000000-aaaaaa"
+        folder.mkdir(parents=True)
+        root.chmod(0o700)
+        before = work()
+        make_deep(folder, "attempts")
+        assert len(work()) <= len(before) + 1
+        assert [(view.state, view.reason) for view in list_runs(root)] == [("crashed", "never started")]
 
     def test_missing_and_unreadable_roots_have_no_runs(self, tmp_path: Path) -> None:
         assert list_runs(tmp_path / "nowhere") == []
