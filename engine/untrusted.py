@@ -22,6 +22,11 @@ def as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def as_figure(value: Any) -> float | None:
+    """A measured figure: as `as_number`, but what is not finite stays, since that has been measured too."""
+    return value if isinstance(value, float) else as_number(value)
+
+
 def as_integer(value: Any) -> int | None:
     """An integer of 64 bits, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63 else None

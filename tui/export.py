@@ -9,6 +9,7 @@ from typing import Literal
 from engine.metrics_log import MetricsTail, Record
 from engine.runs import RunFolder, RunView
 from engine.text import clean
+from engine.untrusted import as_figure
 from tui import format
 from tui.headless.json_events import view_to_json
 from tui.headless.plain import format_epoch, result_lines
@@ -119,13 +120,14 @@ def _epoch_table(epochs: list[Record]) -> list[str]:
         "|--:|--:|--:|--:|--:|--:|",
     ]
     for record in epochs:
+        figures = {name: as_figure(value) for name, value in record.items()}
         cells = [
-            format_epoch(record.get("epoch")),
-            format.loss(record.get("train_loss"), 4),
-            format.accuracy(record.get("train_accuracy")),
-            format.loss(record.get(f"{watched}_loss"), 4),
-            format.accuracy(record.get(f"{watched}_accuracy")),
-            format.learning_rate(record.get("lr")),
+            format_epoch(figures.get("epoch")),
+            format.loss(figures.get("train_loss"), 4),
+            format.accuracy(figures.get("train_accuracy")),
+            format.loss(figures.get(f"{watched}_loss"), 4),
+            format.accuracy(figures.get(f"{watched}_accuracy")),
+            format.learning_rate(figures.get("lr")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -187,6 +187,20 @@ def test_export_as_csv_has_a_row_a_record(shell: Shell, make_run: MakeRun) -> No
     assert rows[2]["train_loss"] == ""
 
 
+WRONG: list[Any] = ["x", None, [], {"a": 1}, True, 10**400]
+
+
+@pytest.mark.parametrize("arguments", ["--watch", "--watch --json", "--export", "--export --format md"])
+def test_records_of_wrong_types_cost_their_own_figures(shell: Shell, make_run: MakeRun, arguments: str) -> None:
+    sound = {"kind": "epoch", "t": 1.0, "epoch": 1, "train_loss": 1.0, "val_accuracy": 50.0, "lr": 0.1, "epoch_s": 1.0}
+    wrong = [{**sound, name: value} for name in sound if name != "kind" for value in WRONG]
+    run = make_run("alpha", records=[*wrong, {**sound, "t": 2.0, "epoch": 7, "val_accuracy": 61.25}])
+    command, *rest = arguments.split()
+    code, out, _ = shell(command, run.id, *rest)
+    assert code == 0
+    assert "61.25" in out
+
+
 def test_export_chooses_its_form_by_the_ending(shell: Shell, make_run: MakeRun, tmp_path: Path) -> None:
     make_run("alpha", records=EPOCHS, **RESULTS)
     target = tmp_path / "out.json"

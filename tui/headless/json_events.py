@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.runs import RunView
+from engine.untrusted import as_number
 from tui.headless.follow import Record
 from tui.strict_json import to_line
 
@@ -33,7 +34,7 @@ class JsonDisplay:
             self._emit({"kind": "state", **said})
         for record in records:
             # After a resume has cut the log it is read again from its start; what was written before is not repeated.
-            moment = record.get("t", 0.0)
+            moment = as_number(record.get("t")) or 0.0
             if moment > self._seen or not restarted:
                 self._emit(record)
             self._seen = max(self._seen, moment)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from engine.runs import RunView
 from engine.tested import beyond_published, published_accuracy
+from engine.untrusted import as_figure, as_number
 from tui import format, glyphs
 from tui.headless.follow import Record
 
@@ -26,7 +27,7 @@ class PlainDisplay:
             self._begun = True
             self._write(heading(view))
         for record in records:
-            moment = record.get("t", 0.0)
+            moment = as_number(record.get("t")) or 0.0
             if record["kind"] == "epoch" and moment > self._seen:
                 self._seen = moment
                 self._write(epoch_line(record, view, self._is_best(record, view)))
@@ -40,7 +41,7 @@ class PlainDisplay:
     def _is_best(self, record: Record, view: RunView) -> bool:
         """Whether no epoch before it was as good, by the metric that chooses the best checkpoint."""
         metric = view.best_metric or ("test_accuracy" if "test_accuracy" in record else "val_accuracy")
-        value = record.get(metric)
+        value = as_number(record.get(metric))
         if value is None:
             return False
         better = self._best is None or (value < self._best if "loss" in metric else value > self._best)
@@ -62,18 +63,18 @@ def heading(view: RunView) -> str:
 
 def epoch_line(record: Record, view: RunView, best: bool = False) -> str:
     """One epoch: losses to four decimals, accuracies in percent, speed, time taken and left."""
-    epoch = record.get("epoch")
+    figures = {name: as_figure(value) for name, value in record.items()}
     epochs = format_epoch(view.epochs)
-    parts = [f"epoch {format_epoch(epoch):>{len(epochs)}}/{epochs}"]
+    parts = [f"epoch {format_epoch(figures.get('epoch')):>{len(epochs)}}/{epochs}"]
     for name, label in (("train", "train"), ("val", "val"), ("test", "test")):
-        loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
+        loss, accuracy = figures.get(f"{name}_loss"), figures.get(f"{name}_accuracy")
         if loss is not None or accuracy is not None:
             parts.append(f"{label} loss {format.loss(loss, 4)} acc {format.accuracy(accuracy)} %")
     if best:
         parts.append("best")
-    parts.append(f"lr {format.learning_rate(record.get('lr'))}")
-    parts.append(format.throughput(record.get("images_s")))
-    parts.append(format.duration(record.get("epoch_s")))
+    parts.append(f"lr {format.learning_rate(figures.get('lr'))}")
+    parts.append(format.throughput(figures.get("images_s")))
+    parts.append(format.duration(figures.get("epoch_s")))
     if view.live and view.eta_s is not None:
         parts.append(format.remaining(view.eta_s, "left"))
     return "  ".join(parts)
