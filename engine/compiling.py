@@ -20,15 +20,20 @@ CRASHES = (signal.SIGBUS, signal.SIGSEGV, signal.SIGILL, signal.SIGABRT, signal.
 
 
 def prepare(run: RunFolder) -> str:
+    """`keep_kernels` beside the run; returns why nothing should be compiled for it, or ""."""
+    return keep_kernels(run.path) or _killed_before(run, Path(os.environ[CACHE]))
+
+
+def keep_kernels(beside: Path) -> str:
     """Have torch keep kernels in the folder that the environment names, by default in the user's cache.
 
-    Returns why nothing should be compiled for the run, or "". Where the folder is of no use, torch is pointed at the
-    run's own, which is there, so that it can be imported. Call it before anything makes an optimiser.
+    Returns why nothing can be compiled, or "". Where the folder is of no use, torch is pointed at the one ``beside``,
+    which is there and ours, so that it can be imported. Call it before anything makes an optimiser.
     """
     folder = Path(os.environ.get(CACHE) or user_cache_path("cifar-tui") / "compiled")
     problem = _problem(folder)
-    os.environ[CACHE] = str(run.path if problem else folder)
-    return problem or _killed_before(run, folder)
+    os.environ[CACHE] = str(beside if problem else folder)
+    return problem
 
 
 def _problem(folder: Path) -> str:

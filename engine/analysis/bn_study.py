@@ -19,7 +19,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from engine import atomic, checkpoint, composition, device, experiment, figures, strict_yaml
+from engine import atomic, checkpoint, compiling, composition, device, experiment, figures, strict_yaml
 from engine.analysis import landscape, source
 from engine.analysis.landscape import LayerTrack, Point
 from engine.checkpoint import Checkpointer
@@ -75,6 +75,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     members = plan(base, study, folder)
     prepare_root(root)
     make_folder(folder)
+    compiling.keep_kernels(folder)
     runtime = replace(device.settle(base.train, base.total_steps), compile=False, graph=False)
     device.apply(runtime)
     data = source.trained_data(base.data).to(runtime.device)

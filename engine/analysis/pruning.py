@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import atomic, checkpoint, device, figures
+from engine import atomic, checkpoint, compiling, device, figures
 from engine.analysis import compact, inclusion, source
 from engine.analysis.inclusion import InclusionPath
 from engine.counting import cost
@@ -154,6 +154,7 @@ def _prepared(run: RunFolder, question: dict[str, Any]) -> tuple[Job, Order, Inc
     order: Order = question["order"] or usual_order(experiment)
     path = inclusion.read(run) if "path" in (order, usual_order(experiment)) else None
     train = experiment.train.model_copy(update={"device": question["device"] or experiment.train.device})
+    compiling.keep_kernels(run.path)
     runtime = replace(device.settle(train, experiment.total_steps), compile=False, graph=False)
     device.apply(runtime)
     trained.network.to(runtime.device)

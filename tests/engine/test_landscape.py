@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from engine.analysis import bn_study, landscape, source
 from engine.analysis.landscape import LayerTrack, Point
+from engine.compiling import CACHE
 from engine.errors import UserError
 from engine.experiment import loads
+from engine.ownership import is_ours
 
 SMALL = """\
 name: small
@@ -193,10 +196,12 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @pytest.mark.usefixtures("without_figures")
 def test_a_finished_study_is_not_trained_again(on_small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, "")
     first = ask(on_small_data, probes="1")
     monkeypatch.setattr(bn_study, "_step", None)
     again = ask(on_small_data, probes="1")
     assert _same(first, again)
+    assert is_ours(Path(os.environ[CACHE])), "torch would make a folder in /tmp, where anybody can take its name"
 
 
 def test_a_study_is_not_written_into_a_runs_folder_of_others(on_small_data: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """DessiLBI's path read back, pruning by it, and networks made really smaller whose outputs stay the same."""
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ from torch import Tensor, nn
 
 import engine
 from engine.analysis import compact, inclusion, pruning
+from engine.compiling import CACHE
 from engine.counting import cost
 from engine.errors import UserError
 from engine.experiment import loads
 from engine.loading import load_trained
+from engine.ownership import is_ours
 from engine.runs import RunFolder
 
 TrainedRun = Callable[..., RunFolder]
@@ -238,11 +242,13 @@ def test_what_is_pruned_stays_out_while_finetuning(trained_run: TrainedRun, monk
         assert network.state_dict()[name][mask].abs().max() > 0
 
 
-def test_any_run_can_be_pruned_by_magnitude(trained_run: TrainedRun) -> None:
+def test_any_run_can_be_pruned_by_magnitude(trained_run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, "")
     answer = pruning.answer(question(trained_run(), layers="stage2|head"))
     assert answer["order"] == "magnitude"
     assert answer["layers"] == {"stage2.0.weight": 12, "head.0.weight": 120}
     assert answer["sparse"] is None
+    assert is_ours(Path(os.environ[CACHE])), "torch would make a folder in /tmp, where anybody can take its name"
 
 
 @pytest.mark.parametrize(
