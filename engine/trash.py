@@ -71,7 +71,9 @@ def find(root: Path, wanted: str) -> str:
         matches = matches or [name for name in names if wanted and look(root / name).name == wanted]
     if len(matches) == 1:
         return matches[0]
-    there = ", ".join(name.removeprefix(".trash-") for name in (matches or names)[:5]) or "no deleted run at all"
+    if not names:
+        raise UserError(f"the trash of {root} is empty")
+    there = ", ".join(name.removeprefix(".trash-") for name in (matches or names)[:5])
     fits = f"{len(matches)} deleted runs in {root} fit" if matches else f"no deleted run in {root} fits"
     raise UserError(f'{fits} "{shorten(clean(wanted), 60)}"; there are {there}')
 

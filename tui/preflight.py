@@ -12,6 +12,7 @@ from engine import system
 from engine.data.releases import RELEASES, data_root, needs_download, unreachable
 from engine.errors import UserError
 from engine.experiment import Experiment
+from engine.process import Identity
 from engine.slots import Slot
 from engine.text import clean
 from tui import format
@@ -31,7 +32,8 @@ def check(experiment: Experiment, root: Path, parameters: int | None = None) -> 
 
     Raises UserError with one line for each problem.
     """
-    problems = [*_folder(root), *_room(root, parameters), *_device(experiment.train.device), *_data(experiment)]
+    device = experiment.train.device
+    problems = [*_folder(root), *_room(root, parameters), *_processes(), *_device(device), *_data(experiment)]
     if problems:
         raise UserError("\n".join(problems))
 
@@ -81,6 +83,11 @@ def _room(root: Path, parameters: int | None) -> Iterator[str]:
             f"{root}: {format.memory(disk.free)} are free, and a run with {CHECKPOINTS} checkpoints needs "
             f"{format.memory(needed)}; free some space, or give another folder with --runs"
         )
+
+
+def _processes() -> Iterator[str]:
+    if not Identity.current().start_ticks:
+        yield "no run can be started here: /proc, which tells its processes from others, is not there to be read"
 
 
 def _device(device: str) -> Iterator[str]:

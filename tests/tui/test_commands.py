@@ -584,6 +584,14 @@ def test_a_gpu_in_use_is_said_before_the_start_and_refuses_nothing(
     assert [line.startswith("cifar-tui: GPU 0 in use: pid 4242 20.0 GiB (ann)") for line in said_before] == [named]
 
 
+def test_where_processes_cannot_be_told_apart_nothing_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.process._start_ticks", lambda pid: None)
+    with pytest.raises(UserError, match="/proc, which tells its processes from others"):
+        preflight.check(quickstart(), tmp_path)
+
+
 def test_data_that_is_neither_here_nor_reachable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIFAR_TUI_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(preflight, "_unreachable", lambda url: "no network")
