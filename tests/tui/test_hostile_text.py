@@ -19,9 +19,10 @@ from textual.pilot import Pilot
 from benchmarks.torture.hostile import MARKUP, PAYLOADS
 from engine import atomic, queue, runs, sweep
 from engine.campaign import Campaign
+from engine.errors import UserError
 from engine.runs import RunFolder, SummaryWriter
 from engine.text import clean
-from tui import cli
+from tui import cli, keys
 from tui.app import CifarApp
 from tui.chrome import HeaderLine
 from tui.commands import sweep as sweep_command
@@ -234,6 +235,32 @@ async def test_on_every_screen_it_is_text(hostile: Hostile, place: str, monkeypa
         await click_on_links(pilot)
         assert not acted
         assert app.is_running
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+async def test_paths_are_text(tmp_path: Path, text: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs folder in the header, the file of keys in the help."""
+    text = text.replace("/", "_").replace("\0", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", f"/{text}")
+    make_run()
+    root = tmp_path / f"{text}!"
+    (tmp_path / "runs").rename(root)
+    app = CifarApp(root)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: clean(f"{text}!") in on_screen(pilot))
+        nothing_acts(pilot)
+        await pilot.press("?")
+        await until(pilot, lambda: clean(f"Change a key in /{text}/cifar-tui") in inside(app))
+        nothing_acts(pilot)
+
+
+def test_a_mistake_in_the_file_of_keys_is_said_in_text(tmp_path: Path) -> None:
+    for number, text in enumerate((*MARKUP, *PAYLOADS.values())):
+        path = tmp_path / f"keys{number}.yaml"
+        path.write_text(f"{json.dumps(writable(text))}: x\n")
+        with pytest.raises(UserError) as mistake:
+            keys.load(path)
+        assert clean(writable(text)) in clean(str(mistake.value))
 
 
 def nothing_acts(pilot: Pilot[Any]) -> None:
