@@ -14,7 +14,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     "trials",
-    ["checkpoints,presets,metrics,folders,strangers", "kills", "cuts,disks", "runs,strays,plain", "screens,terminals,soak"],
+    [
+        "checkpoints,presets,metrics,folders,strangers",
+        "kills",
+        "cuts,disks",
+        "runs,strays,plain",
+        "screens,terminals,soak",
+    ],
 )
 def test_everything_survives(trials: str) -> None:
     command = [sys.executable, "-m", "benchmarks.torture", "--unrecorded", *SMALL, "--only", trials]
