@@ -222,4 +222,4 @@ class Recorder:
         with self._lock:
             self._sync_s.append(time.monotonic() - began)
             slowest = max(self._sync_s)
-            self.note(DISK, f"the disk is slow: a sync took {slowest:.0f} s" if slowest >= SLOW_SYNC_S else "")
+            self.note(DISK, f"the disk is slow: a write took {slowest:.0f} s" if slowest >= SLOW_SYNC_S else "")

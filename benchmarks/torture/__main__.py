@@ -1,7 +1,7 @@
 """``python -m benchmarks.torture``: hours of faults, then a table of what was tried and what survived.
 
-``--brief`` is a few minutes of the same; ``--only kills,disks`` takes some of it. Needs no GPU and no network; what
-needs root and loop devices says so and is left out without them. Each trial's figures go to
+``--brief`` is a few minutes of the same; ``--only kills,disks`` takes some of it. Needs no network; what needs root and
+loop devices, or a GPU, says so and is left out without them. Each trial's figures go to
 benchmarks/results/torture.json as they come, so that a night cut short leaves those it had.
 """
 
@@ -15,13 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.torture import disks, fuzz, hostile, kills, scale, storms, strangers
+from benchmarks.torture import disks, fuzz, gpu, hostile, kills, scale, slow, storms, strangers
 from benchmarks.torture.outcome import Budget, Outcome, Trial, timed
 
 TRIALS: dict[str, Trial] = {
     "kills": kills.kills,
     "cuts": disks.power_cuts,
     "disks": disks.full_disks,
+    "slow": slow.slow_disk,
     "checkpoints": fuzz.checkpoints,
     "presets": fuzz.presets,
     "metrics": fuzz.metrics,
@@ -34,6 +35,7 @@ TRIALS: dict[str, Trial] = {
     "screens": hostile.on_screens,
     "storms": storms.storms,
     "terminals": storms.lost_terminals,
+    "gpu": gpu.memory_after_kill,
     "soak": scale.soak,
 }
 NIGHT = Budget(seeds=5, kills=200, cuts=30, fuzz=20_000, runs=10_000, storms=10, soak_s=3600)

@@ -1,5 +1,6 @@
 """Real engines by the hundred: torch is imported and the data read once; every attempt is a fork of this process."""
 
+import importlib
 import json
 import os
 import resource
@@ -35,20 +36,27 @@ CLOCK = ("t", "images_s", "epoch_s", "eval_s", "reason")  # the reason tells of 
 
 @cache
 def small_data() -> Dataset:
-    """400 training, 200 validation and 200 test images of the shapes."""
+    """400 training, 200 validation and 200 test images of the shapes.
+
+    With them comes torch's compiler, which the first optimiser loads even where nothing is compiled: here it is loaded
+    once and not by every fork.
+    """
+    importlib.import_module("torch._inductor")
     data = load(loads(PRESET.replace("EPOCHS", "1")).data, None)
     return replace(data, test_images=data.test_images[:200], test_labels=data.test_labels[:200])
 
 
-def make(root: Path, epochs: int) -> RunFolder:
-    """A run of 20 steps an epoch that saves every other step, as harshly as it can be asked to."""
-    experiment = loads(PRESET.replace("EPOCHS", str(epochs)))
+def make(root: Path, epochs: int, **train: str) -> RunFolder:
+    """A run of 20 steps an epoch that saves every other step, as harshly as it can be asked to, but for `train`."""
+    changes = [(f"train.{name}", value) for name, value in train.items()]
+    experiment = loads(PRESET.replace("EPOCHS", str(epochs)), overrides=changes)
     summary = {"state": "starting", **experiment.headline()}
     return create(root, experiment.to_yaml(), summary, {"name": "tortured", "tags": [], "note": ""})
 
 
-def begin(run: RunFolder, *, resume: bool = False, file_size: int = 0) -> int:
-    """Begin an attempt and fork its engine, whose files may have `file_size` bytes each. Returns its pid."""
+def begin(run: RunFolder, *, resume: bool = False, file_size: int = 0, sync_s: float = 0.0) -> int:
+    """Begin an attempt and fork its engine, whose files may have `file_size` bytes each, and whose syncs of files take
+    `sync_s` seconds longer. Returns its pid."""
     data = small_data()
     run.new_attempt()
     pid = os.fork()
@@ -57,6 +65,8 @@ def begin(run: RunFolder, *, resume: bool = False, file_size: int = 0) -> int:
     os.setsid()
     if file_size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    if sync_s:
+        slow_down_syncs(sync_s)
     _as_engine(run, data, resume)
     os._exit(99)
 
@@ -76,6 +86,23 @@ def _as_engine(run: RunFolder, data: Dataset, resume: bool) -> None:
     os._exit(worker.main(run.path, resume=resume))
 
 
+def slow_down_syncs(seconds: float) -> None:
+    """Let every sync of a file in this process take so much longer, whichever thread waits for it."""
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        time.sleep(seconds)
+        real(descriptor)
+
+    for name in ("fsync", "fdatasync"):
+        setattr(os, name, sync)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a forked engine is over; `wait` tells how."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def wait(run: RunFolder, pid: int) -> int:
     """Until the engine has ended; writes the supervisor's verdict. Returns the exit code, -n for signal n."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -92,7 +119,7 @@ def kill_when(run: RunFolder, pid: int, moment: Callable[[], bool], patience_s: 
     """SIGKILL the engine at a moment, unless it has ended before; returns what `wait` does."""
     deadline = time.monotonic() + patience_s
     while not moment() and time.monotonic() < deadline:
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+        if has_ended(pid):
             return wait(run, pid)
         time.sleep(LOOK_S)
     os.kill(pid, signal.SIGKILL)

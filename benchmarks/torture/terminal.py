@@ -15,16 +15,22 @@ from pathlib import Path
 from types import TracebackType
 
 KEPT_BYTES = 32 << 20
-CIFAR_TUI = (sys.executable, "-P", "-c", "import sys; from tui.cli import main; sys.exit(main())")
+PROGRAM = "import sys; from tui.cli import main; sys.exit(main())"
+CIFAR_TUI = (sys.executable, "-P", "-c", PROGRAM)
 
 
 class Terminal:
-    """`cifar-tui --runs FOLDER` with an empty home, in a terminal of its own that answers no question."""
+    """`cifar-tui --runs FOLDER` with an empty home, in a terminal of its own that answers no question.
 
-    def __init__(self, runs: Path, columns: int = 120, rows: int = 36, arguments: tuple[str, ...] = ()) -> None:
+    `before` is Python that its process runs first.
+    """
+
+    def __init__(
+        self, runs: Path, columns: int = 120, rows: int = 36, arguments: tuple[str, ...] = (), before: str = ""
+    ) -> None:
         self.output = bytearray()
         self._home = tempfile.TemporaryDirectory(prefix="torture-home-")
-        command = [*CIFAR_TUI, "--runs", str(runs), *arguments]
+        command = [*CIFAR_TUI[:-1], before + PROGRAM, "--runs", str(runs), *arguments]
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             os.environ.update(HOME=self._home.name, TERM="xterm-256color", COLORTERM="truecolor", LANG="C.UTF-8")

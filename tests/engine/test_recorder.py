@@ -101,8 +101,8 @@ def test_a_slow_disk_is_said_beside_the_run_until_it_is_quick_again(
 
     recorder.note("compile", "not compiled: no room")
     assert said(1, 0.1) == "not compiled: no room"
-    assert said(1, 5.0) == "not compiled: no room; the disk is slow: a sync took 5 s"
-    assert said(3, 0.1).endswith("the disk is slow: a sync took 5 s")
+    assert said(1, 5.0) == "not compiled: no room; the disk is slow: a write took 5 s"
+    assert said(3, 0.1).endswith("the disk is slow: a write took 5 s")
     assert said(SYNCS_REMEMBERED, 0.1) == "not compiled: no room"
     said(1, 5.0)
     recorder.end("finished")
