@@ -47,7 +47,7 @@ def write_bytes(path: Path | str, data: bytes | bytearray | memoryview, *, repla
     else that is no regular file, FileExistsError for whatever there is unless it may be replaced.
     """
     path = Path(path)
-    with _naming_full_disks(path), open_folder(path.parent) as folder:
+    with _naming(path), open_folder(path.parent) as folder:
         _refuse_odd(path, folder)
         temporary = _temporary_name(path.name)
         try:
@@ -120,11 +120,13 @@ def sweep(folder: Path | str) -> int:
 
 
 @contextmanager
-def _naming_full_disks(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
+    """Errors name the file that was to be written, not the temporary one, and say which limit was reached."""
     try:
         yield
     except OSError as error:
         if not out_of_room(error) or isinstance(error, DiskFullError):
+            error.filename, error.filename2 = os.fspath(path), None
             raise
         raise DiskFullError(error.errno, _which_limit(error, path.parent), os.fspath(path)) from error
 

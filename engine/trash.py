@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.ownership import is_ours
 from engine.process import Lock
-from engine.run_view import RUN_ID, look
+from engine.run_view import RUN_ID, RunView, look
 from engine.text import clean, shorten
 
 DEPTH = 64
@@ -22,7 +22,7 @@ _TRASHED = re.compile(rf"\.trash-({RUN_ID.pattern})", re.ASCII)
 def discard(path: Path) -> str:
     """Rename a run folder to ``.trash-ID`` beside it and return that name.
 
-    Raises UserError when the run is in progress, perhaps so on another machine, or not ours alone.
+    Raises UserError when the run is in progress, perhaps so on another machine, not ours alone, or cannot be moved.
     """
     view = look(path)
     if view.read_only:
@@ -31,13 +31,19 @@ def discard(path: Path) -> str:
         raise UserError(f"run {view.id} may be in progress {view.reason}; delete it there")
     lock = Lock(path / "lock")
     try:
-        # Held over the rename, so that nothing starts in a folder that is about to go.
-        if view.state in ("starting", "running", "paused") or not (lock.acquire(0) and lock.acquire(1)):
-            raise UserError(f"run {view.id} is in progress; stop it first with: cifar-tui --stop {view.id}")
-        trashed = f".trash-{view.id}"
-        os.rename(path, path.parent / trashed)
+        return _discard_held(view, lock)
+    except OSError as error:
+        raise UserError(f"run {view.id} cannot be moved to the trash of {path.parent}: {error.strerror}") from error
     finally:
         lock.release()
+
+
+def _discard_held(view: RunView, lock: Lock) -> str:
+    """Hold the lock over the rename, so that nothing starts in a folder that is about to go."""
+    if view.state in ("starting", "running", "paused") or not (lock.acquire(0) and lock.acquire(1)):
+        raise UserError(f"run {view.id} is in progress; stop it first with: cifar-tui --stop {view.id}")
+    trashed = f".trash-{view.id}"
+    os.rename(view.path, view.path.parent / trashed)
     return trashed
 
 

@@ -119,7 +119,7 @@ def test_an_error_at_any_step_leaves_the_old_file_and_no_other(
     monkeypatch.setattr(atomic, "_FULL_SYNC", None)
     with pytest.raises(OSError, match=r".") as refusal:
         write_bytes(target, b"new")
-    assert refusal.value.errno == number
+    assert (refusal.value.errno, refusal.value.filename) == (number, str(target))
     assert target.read_bytes() == b"old"
     assert os.listdir(target.parent) == [target.name]
 

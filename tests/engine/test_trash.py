@@ -53,6 +53,21 @@ class TestTrash:
             undelete(root, name)
         assert [path.name for path in root.iterdir() if path.is_dir()] == [name]
 
+    @pytest.mark.parametrize("call", ["rename", "open"], ids=["root", "run"])
+    def test_what_cannot_be_moved_is_a_sentence(
+        self, run: RunFolder, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        real = getattr(os, call)
+
+        def refuse(path: Any, *arguments: Any, **named: Any) -> Any:
+            if call == "rename" or str(path).endswith("lock"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **named)
+
+        monkeypatch.setattr(os, call, refuse)
+        with pytest.raises(UserError, match=f"run {run.id} cannot be moved to the trash of .*: Permission denied"):
+            delete(run)
+
     def test_a_live_run_is_refused(self, run: RunFolder, started: Started) -> None:
         started(run, ME)
         write_state(run, "running")
