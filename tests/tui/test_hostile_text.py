@@ -186,6 +186,11 @@ async def read(pilot: Pilot[Any], app: CifarApp, here: Hostile) -> None:
     await until(pilot, lambda: isinstance(app.screen, Reader))
 
 
+async def said(pilot: Pilot[Any], app: CifarApp, here: Hostile) -> None:
+    await listed(pilot, app)
+    app.say(here.text, "bad")
+
+
 async def done(*_: object) -> None:
     """What is to be seen has been asked for."""
 
@@ -197,7 +202,7 @@ PLACES: dict[str, tuple[Place, slice]] = {
     "the table and the preview": (lambda pilot, app, here: listed(pilot, app), WHOLE),
     "a run that failed": (lambda pilot, app, here: opened(pilot, app, here), WHOLE),
     "a run in progress": (lambda pilot, app, here: done(app.open_run(here.running.id)), WHOLE),
-    "layers": (lambda pilot, app, here: opened(pilot, app, here, "b"), WHOLE),
+    "layers": (lambda pilot, app, here: opened(pilot, app, here, "b"), BEGINNING),
     "yaml": (read, WHOLE),
     "name, tags, note": (lambda pilot, app, here: opened(pilot, app, here, "e"), END),
     "a question": (lambda pilot, app, here: opened(pilot, app, here, "D"), BEGINNING),
@@ -213,7 +218,7 @@ PLACES: dict[str, tuple[Place, slice]] = {
     "presets": (lambda pilot, app, here: chosen(pilot, app, "g"), BEGINNING),
     "a new run from another": (lambda pilot, app, here: done(app.new_from(here.failed.id)), INITIALS),
     "experiments": (lambda pilot, app, here: chosen(pilot, app, "o", *"quickstart"), WHOLE),
-    "the message line": (lambda pilot, app, here: done(app.say(here.text, "bad")), WHOLE),
+    "the message line": (said, WHOLE),
 }
 
 
