@@ -362,8 +362,8 @@ def test_silence_and_phase_stand_beside_the_state() -> None:
     assert text(state_line(compiling, 160, DARK, 12.0)[0]).startswith("◌ starting  compiling for 12 s")
     assert "evaluating" not in text(state_line(replace(VIEW, phase="evaluating"), 160, DARK)[0])
     slow = replace(VIEW, phase="saving", notice="the disk is slow: a write took 5 s")
-    said = text(state_line(slow, 160, DARK, 7.0)[0])
-    assert said.startswith("● running  saving for 7 s  the disk is slow: a write took 5 s")
+    said = text(state_line(slow, 160, DARK, 12.0)[0])
+    assert said.startswith("● running  saving for 12 s  the disk is slow: a write took 5 s")
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
