@@ -50,4 +50,4 @@ def test_every_fault_is_shown_by_tests_that_exist_or_says_why_not(number: int) -
 
 
 def test_what_is_not_shown_is_little() -> None:
-    assert sum("not_shown" in entry for entry in ENTRIES.values()) <= 5
+    assert sum("not_shown" in entry for entry in ENTRIES.values()) <= 1
