@@ -85,8 +85,8 @@ def prepare_root(root: Path) -> Path:
 
     Raises UserError when it cannot be made, is another user's, or is shared by all.
     """
-    root = _without_links(root)
     try:
+        root = _without_links(root)
         ownership.make_private(root)
     except OSError as error:
         why = error.strerror
@@ -95,7 +95,10 @@ def prepare_root(root: Path) -> Path:
 
 
 def _without_links(path: Path) -> Path:
-    """The absolute path of what links lead to now: what is judged once is then used, wherever they lead later."""
+    """The absolute path of what links lead to now: what is judged once is then used, wherever they lead later.
+
+    Raises OSError for a link that may not be read, as some of /proc.
+    """
     return Path(os.path.realpath(path))
 
 
@@ -357,14 +360,14 @@ def runs_root(explicit: Path | None = None) -> Path:
 
     Raises UserError when that is there and cannot be listed.
     """
-    root = _without_links(explicit or _usual_root())
+    named = explicit or _usual_root()
     try:
-        os.scandir(root).close()
-    except FileNotFoundError:
-        pass
+        root = _without_links(named)
+        with suppress(FileNotFoundError):
+            os.scandir(root).close()
     except OSError as error:
         why = error.strerror
-        raise UserError(f"the runs folder {root} cannot be read: {why}; give another one with --runs") from error
+        raise UserError(f"the runs folder {named} cannot be read: {why}; give another one with --runs") from error
     return root
 
 

@@ -144,6 +144,16 @@ class TestWhereRunsAre:
         with pytest.raises(UserError, match="cannot be read: Permission denied"):
             runs_root(root)
 
+    def test_a_link_that_may_not_be_read_too(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(os.path, "realpath", refuse)
+        with pytest.raises(UserError, match="cannot be read: Permission denied"):
+            runs_root(root)
+        with pytest.raises(UserError, match="cannot be used: Permission denied"):
+            prepare_root(root)
+
     def test_a_trap_beside_it_is_not_waited_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In a folder of strangers, such as /tmp, anything may be called pyproject.toml."""
         monkeypatch.chdir(tmp_path)
