@@ -196,6 +196,8 @@ class CifarApp(App[int], inherit_bindings=False):
     # What happened.
 
     def on_changed(self, message: Changed) -> None:
+        if not self.screen_stack:  # it came while the app was closing
+            return
         self.services.update_colours()
         self._choose_home()
         if isinstance(self.screen, BaseScreen):

@@ -30,6 +30,7 @@ from tui.first_run import Quickstart, Words
 from tui.screens.base import BaseScreen, shown_path, size_class, too_small
 from tui.screens.empty import EmptyScreen
 from tui.screens.runs import RunsScreen
+from tui.services import Changed
 from tui.settings import Settings
 from tui.terminal import AsciiFilter
 from watching import on_screen, until
@@ -106,6 +107,14 @@ async def test_a_mistake_in_an_action_is_said(sample_runs: Path, monkeypatch: py
         await pilot.press("enter")
         await pilot.pause()
         assert "that cannot be done" in "".join(part[0] for part in pilot.app.screen.query_one(MessageLine)._message)
+
+
+async def test_news_that_come_while_the_app_closes_are_no_mistake(sample_runs: Path) -> None:
+    app = CifarApp(sample_runs)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.pause()
+    assert app.screen_stack == []
+    app.on_changed(Changed())
 
 
 @pytest.mark.parametrize("depth", ["truecolor", "256", "16", "none"])

@@ -208,7 +208,8 @@ class BaseScreen(Screen[None], inherit_bindings=False):
         self._draw()
 
     def _draw(self) -> None:
-        if not self.is_current or not self._composed or self._too_small:
+        gone = not self.query(HeaderLine)  # closing the app takes the widgets away before the screen
+        if not self.is_current or not self._composed or self._too_small or gone:
             return
         with self.app.batch_update(), self.guarded():
             self.show_header()
