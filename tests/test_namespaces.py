@@ -203,9 +203,9 @@ attempt = run.newest_attempt()
 victims = [attempt.supervisor(), attempt.engine()]
 for victim in victims:
     process.send(victim, signal.SIGKILL)
-os.waitpid(victims[1].pid, 0)  # the first process of a namespace is the parent of its orphans
 while Path(f"/proc/{victims[0].pid}").exists():
     time.sleep(0.02)
+os.waitpid(victims[1].pid, 0)  # an orphan by now, whose parent is the first process of its namespace
 strangers = [take_over(victim.pid) for victim in victims]
 found = {"identities": [process.status(victim) for victim in victims], "state": run.view().state}
 found["stop"] = cli.main(["--stop", run.id, "--runs", sys.argv[1]])
