@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine import atomic, ownership
+from engine.text import clean
 
 MOST_BYTES = 1 << 20
 
@@ -34,6 +35,6 @@ class _LogFile(logging.Handler):
             ownership.make_private(self._path.parent)
             descriptor = atomic.open_regular(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
-                os.write(descriptor, f"{self.format(record)}\n".encode("utf-8", "replace"))
+                os.write(descriptor, f"{clean(self.format(record), newlines=True)}\n".encode())
             finally:
                 os.close(descriptor)

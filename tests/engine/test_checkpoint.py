@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,56 @@ def test_a_step_saved_again_and_killed_before_the_manifest_keeps_what_was_saved_
         assert checkpoint.load(tmp_path, entry)["extra"] == extra
         assert [path.name for path in tmp_path.glob("ck_*.pt")] == [entry.file]
     checkpointer.close()
+
+
+class Killed:
+    """Ends this process at the given call among those that a save makes of the operating system."""
+
+    CALLS = ("write", "fsync", "replace", "unlink")
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+        for name in self.CALLS:
+            setattr(os, name, partial(self._count, getattr(os, name)))
+
+    def _count(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            os._exit(9)
+        return call(*arguments, **named)
+
+
+def save_and_die(folder: Path, at: int) -> bool:
+    """Whether a child that saves step 40, with new best weights, gets through it before the given call kills it."""
+    child = os.fork()
+    if child == 0:
+        checkpointer = checkpoint.Checkpointer(folder)
+        Killed(at)
+        schema = {"schema": checkpoint.SCHEMA}
+        checkpointer._write(state(40) | schema, best(40) | schema, 40, 4.0, 4000)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_kill_at_any_call_of_a_save_leaves_nothing_named_that_does_not_load(tmp_path: Path) -> None:
+    survived, steps = False, []
+    for at in range(100):
+        folder = tmp_path / str(at)
+        folder.mkdir(mode=0o700)
+        saved(folder, 10, 20)
+        survived = save_and_die(folder, at)
+        entries = checkpoint.candidates(folder)
+        steps.append(entries[0].step)
+        for entry in entries:
+            assert torch.equal(checkpoint.load(folder, entry)["model"]["w"], torch.full((4,), float(entry.step)))
+            assert (checkpoint.load_best(folder, entry) or {})["step"] == entry.step - entry.step % 20
+        assert atomic.sweep(folder) <= 1
+        assert not list(folder.glob(".*.tmp"))
+        if survived:
+            break
+    assert survived
+    assert steps == sorted(steps)
+    assert steps.count(20) > 8
 
 
 def test_without_a_manifest_nothing_of_others_is_loaded_to_look_what_it_is(

@@ -196,6 +196,16 @@ def test_an_ingredient_that_does_not_exist_hides_no_other_problem() -> None:
     assert third == "mine.yaml:5: optimizer.lr: found -1; allowed is more than 0"
 
 
+def test_an_unknown_key_in_an_override_gets_the_sentence_that_one_in_a_file_gets() -> None:
+    with pytest.raises(UserError) as in_file:
+        loads(changed(PRESET, "  epochs: 2", "  epoch: 2"), "mine.yaml")
+    with pytest.raises(UserError) as in_override:
+        loads(PRESET, "mine.yaml", [("train.epoch", "2")])
+    sentence = 'train.epoch: unknown key; did you mean "epochs"?'
+    assert sentence in str(in_file.value)
+    assert str(in_override.value).startswith(f"--set {sentence}")
+
+
 def test_a_mistake_in_an_override_names_the_override() -> None:
     with pytest.raises(UserError, match=r"--set optimizer.lr: found -1; allowed is more than 0"):
         load("best_5m", [("optimizer.lr", "-1")])

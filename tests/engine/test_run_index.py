@@ -205,6 +205,24 @@ def test_a_broken_cache_hides_nothing(root: Path, damage: object) -> None:
         assert fresh(root)[1] == 0, "what was broken is made anew"
 
 
+@pytest.mark.parametrize("call", ["_create", "_prepare"], ids=["folder", "file"])
+def test_a_cache_that_cannot_be_written_is_passed_by(root: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """On a disk that is read-only, or in a folder that is."""
+    for number in range(5):
+        add_finished(root, number)
+    refusal = (
+        PermissionError() if call == "_create" else sqlite3.OperationalError("attempt to write a readonly database")
+    )
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(run_index._CacheFile, call, refuse)
+    for _ in range(2):
+        views, read = fresh(root)
+        assert ([view.seed for view in views], read) == ([4, 3, 2, 1, 0], 5)
+
+
 def test_a_locked_cache_is_passed_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_index, "LOCKED_S", 0.01)
     for number in range(5):

@@ -209,3 +209,4 @@ class TestState:
         (attempt.path / "proc.json").write_text(json.dumps({"supervisor": identity, "engine": identity}))
         write_state(run, "running")
         assert run.view().state == "crashed"
+        assert not launch.stop(run, sig=0)  # a signal that does no harm where it arrives

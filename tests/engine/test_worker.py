@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +107,20 @@ def test_kill_9_at_any_step_and_resume_is_exact(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in final_weights(broken).items())
 
 
-def test_a_stopped_run_resumes_exactly(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_exactly(tmp_path: Path, until: Callable[[Callable[[], object], str], None]) -> None:
     unbroken = finished(make(tmp_path))
     stopped = make(tmp_path)
     launch.start(stopped, by="test")
     wait_for_step(stopped, 10)
+    launch.pause(stopped, by="test")  # else it might finish before the signal comes
+    until(lambda: stopped.view().state == "paused", "it holds")
     launch.stop(stopped)
     view = launch.wait(stopped, 60)
-    if view.state != "finished":
-        assert (view.state, view.exit_code) == ("stopped", 143)
-        launch.resume(stopped, by="test")
-        assert launch.wait(stopped, 120).state == "finished"
-    assert records(stopped) == records(unbroken)
+    assert (view.state, view.exit_code) == ("stopped", 143)
+    launch.resume(stopped, by="test")
+    assert launch.wait(stopped, 120).state == "finished"
+    kept = [record for record in records(stopped) if record["kind"] != "control"]
+    assert kept == records(unbroken)
 
 
 def test_the_newest_checkpoint_is_passed_over_when_it_is_damaged(tmp_path: Path) -> None:

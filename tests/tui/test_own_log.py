@@ -31,8 +31,8 @@ def say(text: str) -> None:
 def test_it_and_its_folders_are_ours_alone(log: Path) -> None:
     assert not log.parent.exists(), "nothing is made before something goes wrong"
     say("first")
-    say("second \udcff")
-    assert [line.split(" ERROR ")[1] for line in log.read_text().splitlines()] == ["first", "second ?"]
+    say("second \udcff \x1b[2J")
+    assert [line.split(" ERROR ")[1] for line in log.read_text().splitlines()] == ["first", "second \ufffd "]
     paths = (log, log.parent, log.parent.parent)
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o600, 0o700, 0o700]
 

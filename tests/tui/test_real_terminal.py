@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,41 @@ def test_a_terminal_that_does_not_read_for_a_while_finds_all_as_it_is(terminal: 
     terminal.press("q")
     wait(terminal, lambda: terminal.exit_code() is not None, "it ends")
     assert terminal.exit_code() == 0
+
+
+MISTAKEN = """
+import sys
+from tui.cli import main
+from tui.screens.base import BaseScreen
+
+def mistake():
+    raise ZeroDivisionError("by \\x1b[31mnothing")
+
+BaseScreen.on_key = lambda screen, key: screen.set_timer(0.01, mistake)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_mistake_that_nothing_caught_gives_the_terminal_back_and_leaves_a_report(
+    sample_runs: Path, empty_home: Path
+) -> None:
+    command = [sys.executable, "-P", "-c", MISTAKEN, "--runs", str(sample_runs)]
+    before = {path: path.stat().st_mtime_ns for path in sample_runs.rglob("*") if path.is_file()}
+    with Terminal(command, 120, 36, COLOURFUL) as terminal:
+        see(terminal, "best_5m-s3", "21 runs")
+        terminal.press("j")
+        wait(terminal, lambda: terminal.exit_code() is not None, "it ends")
+        terminal.read(0.2)
+        assert terminal.exit_code() == 1
+        assert LEAVE in terminal.sent
+        assert terminal.modes() == terminal.before
+        assert "cifar-tui: ZeroDivisionError: by nothing. This is a mistake of the program" in terminal.text
+        assert b"by \x1b[31m" not in terminal.sent.partition(LEAVE)[2]
+    (log,) = empty_home.rglob("log.txt")
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+    after = {path: path.stat().st_mtime_ns for path in sample_runs.rglob("*") if path.is_file()}
+    assert {path: at for path, at in after.items() if path in before} == before
 
 
 @pytest.mark.parametrize(
