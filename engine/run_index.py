@@ -43,7 +43,8 @@ _NETWORK = frozenset(
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, stamp INTEGER, touched INTEGER, view BLOB) WITHOUT ROWID"
 )
-_HARMLESS = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without a backslash
+_FIELDS = tuple(field.name for field in fields(RunView))
+_HARMLESS = re.compile(rb'(?:[ -\[\]-~]++|\\["\\n])*+')  # JSON of printable ASCII, quotes, backslashes and line breaks
 _UPSERT = (
     "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " stamp = excluded.stamp, touched = excluded.touched, view = excluded.view WHERE excluded.touched >= touched"
@@ -211,7 +212,7 @@ class _CacheFile:
         self.remote = on_network(root)
         self._path = _cache_folder() / f"runs-{_digest(root)}.db" if self.remote else root / ".index.db"
         # Rows of another version, of another view or of a folder since moved mean nothing here.
-        meaning = [VERSION, str(root), [field.name for field in fields(RunView)]]
+        meaning = [VERSION, str(root), list(_FIELDS)]
         self._fingerprint = zlib.crc32(repr(meaning).encode()) & 0x7FFFFFFF
 
     def load(self) -> dict[str, _Row]:
@@ -357,7 +358,7 @@ def _is_clean(view: RunView, data: bytes) -> bool:
 
 
 def _texts(view: RunView) -> Iterator[str]:
-    for value in (getattr(view, field.name) for field in fields(view)):
+    for value in (getattr(view, name) for name in _FIELDS):
         match value:
             case str():
                 yield value
