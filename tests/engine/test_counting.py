@@ -88,6 +88,7 @@ def image_of(options: ArchitectureOptions) -> tuple[int, int]:
     return (1, 28) if options.family == "lenet" else (3, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_agrees_with_torch(name: str) -> None:
     """On the meta device, built and sent through as a user's own script would."""

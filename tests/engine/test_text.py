@@ -87,6 +87,7 @@ def test_width_is_what_the_screens_lay_out(string: str) -> None:
     assert width(cleaned) == cell_len(cleaned)
 
 
+@pytest.mark.slow
 def test_every_character_has_the_width_that_the_screens_lay_out() -> None:
     characters = [clean("a" + chr(code)) for code in range(0x110000)]
     assert [c for c in characters if width(c) != cell_len(c)] == []
