@@ -66,6 +66,7 @@ def log_step(training: Training, recorder: Recorder) -> None:
 
 
 def write_arrived(training: Training, recorder: Recorder) -> None:
+    """Write the record that is on its way if its figures are here; wait for nothing."""
     if training.pending is not None and training.pending.figures.is_here:
         write_pending(training, recorder)
 
