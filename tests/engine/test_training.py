@@ -20,9 +20,10 @@ from engine.graph import DeviceStep
 from engine.meters import Reading
 from engine.recorder import StopRequested
 from engine.runs import RunFolder
+from engine.stopwatch import Stopwatch
 from engine.test_set import evaluate_test_set
 from engine.train import DivergedError, epoch_line, train
-from engine.training import Stopwatch, Training
+from engine.training import Training
 from engine.worker import refuse_lone_image
 
 PRESET = """
