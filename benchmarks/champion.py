@@ -1,4 +1,4 @@
-"""Our contenders, a seed after another, each written to benchmarks/results/PRESET.json as soon as it is trained.
+"""Our contenders, a seed after another, each written to results/MACHINE/PRESET.json as soon as it is trained.
 
     python -m benchmarks.champion [--preset champion_5m] [--seeds 0 1 2 3 4] [--runs DIR] [--set KEY=VALUE]
 
@@ -26,7 +26,7 @@ from engine.experiment import Experiment, load, loads
 from engine.runs import RunFolder
 from engine.training import Training
 
-COMMAND = str(Path(sys.executable).with_name("cifar-tui"))
+COMMAND = [sys.executable, "-m", "tui"]
 EVERY_VIEW: tuple[Views, ...] = ("none", "flip", "flip_translate")
 
 
@@ -49,14 +49,14 @@ def main() -> int:
         if run is None:
             return 1
         results.append({"recipe": recipe, **judged(run)})
-        report.save(options.preset, {"seeds": results})
+        report.save(options.preset, {"seeds": results}, on_gpu=True)
     print(summary(options.preset, [result for result in results if result["recipe"] == recipe]))
     return 0
 
 
 def written(preset: str) -> list[dict[str, Any]]:
     """The seeds that were trained before, of this recipe and of others under its name."""
-    path = report.RESULTS / f"{preset}.json"
+    path = report.path(preset, on_gpu=True)
     found: list[dict[str, Any]] = json.loads(path.read_text())["seeds"] if path.exists() else []
     return found
 
@@ -66,7 +66,7 @@ def trained(preset: str, seed: int, changes: list[str], root: Path) -> RunFolder
     where = ["--runs", str(root)]
     arguments = [part for change in changes for part in ("--set", change)]
     start = [
-        COMMAND,
+        *COMMAND,
         "--run",
         preset,
         "--seed",
@@ -78,7 +78,7 @@ def trained(preset: str, seed: int, changes: list[str], root: Path) -> RunFolder
         *arguments,
     ]
     name = subprocess.run(start, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    subprocess.run([COMMAND, "--watch", name, *where], check=False)
+    subprocess.run([*COMMAND, "--watch", name, *where], check=False)
     run = runs.find(root, name)
     return run if run.view().state == "finished" else None
 

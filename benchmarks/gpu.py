@@ -1,7 +1,7 @@
 """Everything worth knowing of a GPU inside eight minutes. Nothing else should run on it meanwhile.
 
     python -m benchmarks.gpu [--rounds 5] [--minutes 8]
-    python -m benchmarks.gpu --peer airbench94=PATH/airbench94_muon.py --runs 10
+    python -m benchmarks.gpu --peer airbench94=PATH/airbench94_muon.py --seeds 10
 
 Calibration (matrix product, copy, cost of one eager operation), the augmentation alone, the cost of streaming records,
 the usual loop, and the training step: eager, compiled, and captured in a graph, for three networks and two batch sizes.
@@ -44,13 +44,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=8.0, help="cells that do not fit any more are left out")
     parser.add_argument("--peer", action="append", default=[], metavar="PRESET=SCRIPT", help="a peer's script")
-    parser.add_argument("--runs", type=int, default=10, help="runs of each peer and of our preset")
+    parser.add_argument("--seeds", type=int, default=10, help="of our preset beside a peer")
+    parser.add_argument("--peer-seconds", type=float, default=60.0, help="a peer's script is ended after that")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("benchmarks.gpu needs a CUDA GPU, and torch sees none here.", file=sys.stderr)
         return 2
     if options.peer:
-        report.save("gpu_peers", {"peers": [beside_peer(peer, options.runs) for peer in options.peer]})
+        peers = [beside_peer(peer, options.seeds, options.peer_seconds) for peer in options.peer]
+        report.save("gpu_peers", {"peers": peers}, on_gpu=True)
         return 0
     deadline = time.monotonic() + 60 * options.minutes
     figures: dict[str, Any] = {
@@ -63,7 +65,7 @@ def main() -> int:
     for batch in BATCHES:
         for network in NETWORKS:
             figures["steps"] += cells(network, batch, options.rounds, deadline)
-            report.save("gpu", figures)
+            report.save("gpu", figures, on_gpu=True)
     return 0
 
 

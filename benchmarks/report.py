@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+# What a CPU multiplies matrices with, the fastest first, and the word in /proc/cpuinfo that says so.
+INSTRUCTIONS = {"amx": "amx_bf16", "avx512-bf16": "avx512_bf16", "avx512": "avx512f", "avx2": "avx2"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class Spread:
 
 def environment() -> dict[str, Any]:
     """Machine and versions that the figures belong to."""
-    cpu = next((line for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ":").partition(":")[2]
     return {
         "when": time.strftime("%Y-%m-%d"),
-        "cpu": cpu.strip() or platform.processor(),
+        "cpu": _of_cpu("model name") or platform.processor(),
+        "instructions": _instructions(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": [round(value, 2) for value in os.getloadavg()],
         "python": platform.python_version(),
@@ -67,13 +70,33 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), line(["─" * width for width in widths]), *map(line, rows)])
 
 
-def save(name: str, figures: dict[str, Any]) -> Path:
-    """Write figures and environment to benchmarks/results/NAME.json and say where."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"environment": environment(), **figures}, indent=1) + "\n")
-    print(f"\nwritten to {path}")
-    return path
+def path(name: str, on_gpu: bool = False) -> Path:
+    """benchmarks/results/MACHINE/NAME.json: figures of one machine never replace those of another.
+
+    A machine is called by its GPU where that is what was measured, else by its CPU and that one's instructions.
+    """
+    machine = environment()
+    gpu = machine.get("gpu") if on_gpu else None
+    words = re.findall(r"[a-z0-9]+", (gpu or f"{machine['cpu']} {machine['instructions']}").lower())
+    return RESULTS / ("-".join(words) or "unknown") / f"{name}.json"
+
+
+def save(name: str, figures: dict[str, Any], on_gpu: bool = False) -> Path:
+    """Write figures and environment to their `path` and say where."""
+    written = path(name, on_gpu)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(json.dumps({"environment": environment(), **figures}, indent=1) + "\n")
+    print(f"\nwritten to {written}")
+    return written
+
+
+def _instructions() -> str:
+    flags = _of_cpu("flags").split()
+    return next((name for name, flag in INSTRUCTIONS.items() if flag in flags), "")
+
+
+def _of_cpu(field: str) -> str:
+    return next((line for line in _lines("/proc/cpuinfo") if line.startswith(field)), "").partition(":")[2].strip()
 
 
 def _torch() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import champion, engine, report
+from benchmarks import champion, engine, gpu_peers, report
 from engine.experiment import load
 
 ROOT = Path(__file__).parents[1]
@@ -73,8 +73,8 @@ def test_a_seed_that_is_written_down_is_not_trained_again(
     recipe = load("champion_5m").group_hash
     seeds = [{"recipe": recipe, "seed": seed, "accuracy": accuracy, "active_s": 400.0} for seed in (0, 1)]
     other = {"recipe": "another", "seed": 2, "accuracy": accuracy, "active_s": 1.0}
-    (tmp_path / "champion_5m.json").write_text(json.dumps({"seeds": [*seeds, other]}))
     monkeypatch.setattr(report, "RESULTS", tmp_path)
+    report.save("champion_5m", {"seeds": [*seeds, other]}, on_gpu=True)
     monkeypatch.setattr(champion, "trained", lambda preset, seed, *_: asked.append(seed))
     monkeypatch.setattr(sys, "argv", ["champion", "--seeds", "0", "1"])
     asked: list[int] = []
@@ -83,3 +83,37 @@ def test_a_seed_that_is_written_down_is_not_trained_again(
     monkeypatch.setattr(sys, "argv", ["champion", "--seeds", "1", "2"])
     assert champion.main() == 1
     assert asked == [2]
+
+
+def test_figures_of_one_machine_never_replace_those_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on(**machine: str | None) -> Path:
+        monkeypatch.setattr(report, "environment", lambda: {"gpu": None, **machine})
+        return report.save("engine", dict(machine))
+
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    old = on(cpu="AMD EPYC", instructions="avx2")
+    new = on(cpu="AMD EPYC", instructions="avx512-bf16")
+    assert [old.parent.name, new.parent.name] == ["amd-epyc-avx2", "amd-epyc-avx512-bf16"]
+    assert json.loads(old.read_text())["instructions"] == "avx2"
+    monkeypatch.setattr(report, "environment", lambda: {"cpu": "AMD EPYC", "instructions": "", "gpu": "NVIDIA H200"})
+    assert report.path("gpu", on_gpu=True).parent.name == "nvidia-h200"
+    assert report.path("engine").parent.name == "amd-epyc"
+
+
+@pytest.mark.slow
+def test_a_peers_script_is_ended_when_its_time_is_up_and_its_lines_are_kept(tmp_path: Path) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text("import time\nprint('run 0: 94.01')\ntime.sleep(60)\n")
+    peer = gpu_peers.peer_run(script, 5.0)
+    assert peer["exit"] is None
+    assert peer["last_lines"] == ["run 0: 94.01"]
+
+
+@pytest.mark.slow
+def test_seeds_of_a_preset_in_one_process_are_the_runs_that_they_would_be_alone() -> None:
+    brief = (("train.epochs", "1"), ("train.threads", "1"), ("data.train_limit", "500"))
+    both = gpu_peers.our_runs("quickstart", 2, *brief)
+    alone = gpu_peers.our_runs("quickstart", 1, *brief)
+    assert [run["seed"] for run in both] == [0, 1]
+    assert both[0]["accuracy"] == alone[0]["accuracy"] != both[1]["accuracy"]
+    assert min(run["train_s"] for run in both) > 0
