@@ -6,7 +6,7 @@ of the host. The backward pass alone is left out, since autograd asks a driver f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -24,9 +24,11 @@ from engine.composition import Override
 from engine.data import statistics
 from engine.data.dataset import Dataset
 from engine.device import Runtime
+from engine.evaluate import Views, logits_of
 from engine.experiment import Experiment, load, loads
 from engine.graph import DeviceStep
 from engine.optim.groups import can_capture
+from engine.options.data import Data
 from engine.training import Training
 
 GPU = Runtime(
@@ -109,7 +111,7 @@ def host_memory_of(_no_driver: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """What one captured step of an experiment, and the averages after it, touch outside of the GPU."""
 
     def touched(experiment: Experiment, change: Callable[[Training], None] = lambda training: None) -> set[str]:
-        training = Training(experiment, GPU, dataset(2 * experiment.train.batch_size))
+        training = Training(experiment, GPU, dataset(experiment.data, 2 * experiment.train.batch_size))
         monkeypatch.setattr(torch.autograd, "backward", lambda loss: give_gradients(training.model))
         change(training)
         if not can_capture(training.optimizer):
@@ -129,9 +131,10 @@ def host_memory_of(_no_driver: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield touched
 
 
-def dataset(images: int) -> Dataset:
-    pixels, labels = torch.zeros(images, 32, 32, 3, dtype=torch.uint8), torch.zeros(images, dtype=torch.int64)
-    return Dataset(pixels, labels, pixels[:0], labels[:0], pixels[:8], labels[:8], tuple("abcdefghij"))
+def dataset(of: Data, images: int) -> Dataset:
+    pixels = torch.zeros(images, of.size, of.size, of.channels, dtype=torch.uint8)
+    labels = torch.zeros(images, dtype=torch.int64)
+    return Dataset(pixels, labels, pixels[:0], labels[:0], pixels[:8], labels[:8], tuple(map(str, range(of.classes))))
 
 
 def give_gradients(model: nn.Module) -> None:
@@ -146,6 +149,20 @@ def experiment(augmentation: str = "crop_flip", optimizer: str = SGD, *overrides
 
 def test_everything_at_once_stays_on_the_gpu(host_memory_of: Callable[..., set[str]]) -> None:
     assert host_memory_of(experiment(EVERY_OPERATION)) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_driver")
+@pytest.mark.parametrize("views", get_args(Views))
+def test_an_evaluation_stays_on_the_gpu(views: Views) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        chosen = experiment("per_pixel_mean")
+        training = Training(chosen, GPU, dataset(chosen.data, 40))
+        images = training.data.train_images
+        with HostMemory() as seen:
+            logits = logits_of(training.model, images, training.normalise, GPU, 16, views, share=0.25)
+    assert seen.touched == set()
+    assert (logits.shape, logits.dtype, logits.device.type) == ((40, 10), torch.float32, "cuda")
 
 
 @pytest.mark.slow
