@@ -1,13 +1,17 @@
 """What a captured step must leave alone, as far as a CPU can show it. `test_training` holds the step itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import emulated_cuda
 from engine import device
 from engine.data import shapes
 from engine.data.dataset import Dataset
 from engine.experiment import loads
 from engine.graph import DeviceStep, untouched
+from engine.losses import Loss
 from engine.training import Training
 
 PRESET = """
@@ -83,3 +87,49 @@ def test_the_smaller_last_batch_of_an_epoch_is_not_compiled() -> None:
         trained.take_step(plan, position)
     assert compiled == [20, 20]
     assert trained.meters.read().window.images == 50
+
+
+def test_the_emulation_repeats_operations_and_nothing_of_python() -> None:
+    total, added, graph = torch.zeros(3), 1.0, emulated_cuda.Graph()
+    with emulated_cuda.Capture(graph):
+        total += added
+        doubled = 2 * total
+        middle = doubled[1:2]
+    added = 5.0
+    graph.replay()
+    graph.replay()
+    assert total.tolist() == [3.0, 3.0, 3.0]
+    assert middle.tolist() == [6.0]
+
+
+def test_the_emulation_refuses_what_a_real_capture_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulated_cuda.emulate(monkeypatch)
+    trained = training()
+    trained.runtime = replace(trained.runtime, graph=True)
+    loss = trained.loss
+    trained.loss = lambda logits, targets: loss(logits, targets) * (1 + logits.sum().item())
+    before = everything(trained)
+    assert trained.capture() == "operation not permitted when stream is capturing"
+    assert trained.graphed is None
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(trained), strict=False))
+
+
+def test_a_number_that_python_counts_is_fixed_by_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is why a step may hold none."""
+    emulated_cuda.emulate(monkeypatch)
+    counted, plain = training(), training()
+    for trained in (counted, plain):
+        trained.loss = counting(trained.loss)
+    counted.runtime = replace(counted.runtime, graph=True)
+    assert counted.capture() == ""
+    for trained in (counted, plain):
+        torch.manual_seed(5)
+        plan = trained.draw_epoch()
+        for position in range(2):
+            trained.take_step(plan, position)
+    assert not all(torch.allclose(a, b, atol=1e-5) for a, b in zip(everything(plain), everything(counted), strict=True))
+
+
+def counting(loss: Loss) -> Loss:
+    calls = iter(range(1, 1000))
+    return lambda logits, targets: loss(logits, targets) * 10.0 ** next(calls)

@@ -3,12 +3,14 @@
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import emulated_cuda
 from engine import atomic, checkpoint, device, meters
 from engine.augment import EpochPlan
 from engine.counting import count
@@ -16,7 +18,6 @@ from engine.data.dataset import Dataset
 from engine.errors import UserError
 from engine.evaluate import LeftError
 from engine.experiment import Experiment, loads
-from engine.graph import DeviceStep
 from engine.meters import Reading
 from engine.recorder import StopRequested
 from engine.runs import RunFolder
@@ -465,32 +466,35 @@ STEPS_OF_THE_DEVICE = [
     "{algorithm: muon, lr: 0.02, precision: fp32, schedule: {kind: linear}}",
     "{algorithm: muon, lr: 0.02, precision: fp32, normalize_filters: true, normalize_every: {first: 2, last: 5}}",
     "{algorithm: sgd, lr: 0.05, schedule: {kind: plateau, patience: 0}}",
+    *(
+        pytest.param(options, marks=pytest.mark.slow)
+        for options in (
+            "{algorithm: sgd, lr: 0.05, momentum: 0.9, sam: {rho: 0.05}, lookahead: {every: 2}}",
+            "{algorithm: adam, lr: 1e-3, schedule: {kind: one_cycle}, groups: [{match: bias, lr_scale: 2}]}",
+            "{algorithm: dessilbi, lr: 0.05, kappa: 5, momentum: 0.9}",
+        )
+    ),
 ]
 
 
-class OnDevice:
-    """What a captured graph replays, run without capture: the CPU has none."""
-
-    def __init__(self, training: Training) -> None:
-        self._step = DeviceStep(training, training.draw_epoch(), training.experiment.train.batch_size)
-
-    def adopt_gradients(self) -> None:
-        """Nothing was captured."""
-
-    def __call__(self, plan: EpochPlan, position: int, step: int) -> None:
-        self._step.point_at(plan, position, step)
-        self._step.run()
+def captured(settings: Experiment, data: Dataset) -> Training:
+    """As ``fresh``, on a GPU that is emulated."""
+    training = fresh(settings, data)
+    training.runtime = replace(training.runtime, graph=True)
+    assert training.capture() == ""
+    assert training.graphed is not None
+    return training
 
 
 @pytest.mark.parametrize("optimizer", STEPS_OF_THE_DEVICE)
-def test_the_step_that_reads_all_from_the_device_is_the_plain_step(
-    optimizer: str, data: Dataset, tmp_path: Path
+def test_a_step_captured_once_and_replayed_is_the_plain_step(
+    optimizer: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = experiment(("optimizer", optimizer))
     plain, plain_notes = whole_run(settings, data, tmp_path / "plain")
-    training, notes = fresh(settings, data), Notes()
-    training.graphed = OnDevice(training)  # type: ignore[assignment]
-    finish(training, notes, tmp_path / "device")
+    emulated_cuda.emulate(monkeypatch)
+    training, notes = captured(settings, data), Notes()
+    finish(training, notes, tmp_path / "captured")
     one, other = everything(plain), everything(training)
     # A learning rate that is a tensor is float32, a number is float64; Muon magnifies what is small.
     near = 5e-3 if "muon" in optimizer else 1e-5
