@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.0, help="cells that do not fit any more are left out")
     parser.add_argument("--peer", action="append", default=[], metavar="PRESET=SCRIPT", help="a peer's script")
     parser.add_argument("--seeds", type=int, default=10, help="of our preset beside a peer")
-    parser.add_argument("--peer-seconds", type=float, default=60.0, help="a peer's script is ended after that")
+    parser.add_argument("--peer-seconds", type=float, default=120.0, help="a peer's script is ended after that")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("benchmarks.gpu needs a CUDA GPU, and torch sees none here.", file=sys.stderr)

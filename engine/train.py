@@ -13,6 +13,7 @@ from engine.recorder import Recorder, StopRequested
 from engine.training import StepReading, Training
 
 HOLD_S = 0.1
+TELL_S = 1.0  # how often it is said at which step a run is whose records are further apart
 SAVING = "saving"
 
 
@@ -41,8 +42,12 @@ def train(training: Training, recorder: Recorder, checkpointer: Checkpointer) ->
 def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -> None:
     plan = training.draw_epoch()
     log_every = training.experiment.train.log_every
+    told = time.monotonic()
     for position in training.remaining_positions():
         training.take_step(plan, position)
+        if time.monotonic() - told > TELL_S:
+            recorder.update(**training.progress())
+            told = time.monotonic()
         if training.step % log_every == 0:
             log_step(training, recorder)
             _save_when_due(training, recorder, checkpointer)

@@ -12,7 +12,7 @@ from engine.text import clean
 from engine.untrusted import as_figure
 from tui import format
 from tui.headless.json_events import view_to_json
-from tui.headless.plain import format_epoch, result_lines
+from tui.headless.plain import result_lines
 from tui.strict_json import finite
 
 Format = Literal["csv", "json", "md"]
@@ -122,7 +122,7 @@ def _epoch_table(epochs: list[Record]) -> list[str]:
     for record in epochs:
         figures = {name: as_figure(value) for name, value in record.items()}
         cells = [
-            format_epoch(figures.get("epoch")),
+            format.epochs(figures.get("epoch")),
             format.loss(figures.get("train_loss"), 4),
             format.accuracy(figures.get("train_accuracy")),
             format.loss(figures.get(f"{watched}_loss"), 4),

@@ -156,6 +156,11 @@ def memory_used(used: float | None, total: float | None) -> str:
     return f"{used / scale:.{decimals}f} / {amount} {unit}"
 
 
+def epochs(count: float | None) -> str:
+    """`3`, or `2.5` where a run ends or is judged inside an epoch: hundredths at the most."""
+    return _odd(count) or f"{round(count or 0.0, 2):g}"
+
+
 def throughput(images_per_second: float | None, unit: str = " img/s") -> str:
     """`92.4 k img/s`; in a fact, with unit `/s`, `92.4 k/s`."""
     odd = _odd(images_per_second)
@@ -249,7 +254,7 @@ def spread(mean: float | None, deviation: float | None, decimals: int = 2) -> st
 
 def best_at(value: str, epoch: float | None) -> str:
     """A best figure, already written, and the epoch it was reached at: `92.67 @ 110`."""
-    return value if epoch is None else f"{value} @ {epoch:g}"
+    return value if epoch is None else f"{value} @ {epochs(epoch)}"
 
 
 def factor(ratio: float | None) -> str:

@@ -289,7 +289,7 @@ class _Pen:
         self.right(row, 3, str(entry.number), dim)
         self.name(row, run, cursor=cursor, dim=entry.held and not cursor)
         self._common(row, run)
-        self.right(row, self.at.epochs, f"{run.epochs:g}" if run.epochs else format.unknown(), text)
+        self.right(row, self.at.epochs, format.epochs(run.epochs or None), text)
         self.left(row, self.at.device, entry.device, dim if entry.device == "any" else text, _DEVICE)
         length = entry.takes
         about = f"{glyphs.active().about} " if length and length.rough else ""

@@ -58,6 +58,12 @@ class About:
         return name if smoothing in ("0", "0.0", "null") else f"{name}, smoothed {smoothing}"
 
     @property
+    def judges(self) -> bool:
+        """Whether a set is evaluated while the run trains."""
+        watched = self.settings.get("train.watch", "validation")
+        return watched == "test" or (watched == "validation" and self.settings.get("data.validation", "") != "0")
+
+    @property
     def schedule(self) -> str:
         kind = self.settings.get("optimizer.schedule.kind", "")
         return SCHEDULES.get(kind, kind)
@@ -79,17 +85,25 @@ def last_finite(series: Series, name: str) -> float | None:
 
 
 def best_group(view: RunView, series: Series, about: About) -> Group:
-    """Best so far: accuracy and loss with their epochs, how long ago, and what was published."""
+    """Best so far: accuracy and loss with their epochs, how long ago, and what was published.
+
+    Of a run that looks at no other set while it trains, there is only what the test set says at its end.
+    """
     judged = watched_set(series)
-    facts = [
-        _best_fact(f"{judged}_accuracy", view, series, strong=True),
-        _best_fact(f"{judged}_loss", view, series),
-        _since_best(view, series, judged, about),
-    ]
+    facts = []
+    if about.judges:
+        facts = [
+            _best_fact(f"{judged}_accuracy", view, series, strong=True),
+            _best_fact(f"{judged}_loss", view, series),
+            _since_best(view, series, judged, about),
+        ]
     if (accuracy := tested(view)) is not None:
         facts.append(Fact("test accuracy", f"{format.accuracy(accuracy)} %", _of_checkpoint(view), strong=True))
+    elif not about.judges:
+        facts.append(Fact("test accuracy", _not_yet(view), "at the end" if view.live else ""))
     facts.append(_published(view))
-    return Group("Best so far" if view.live else "Best", tuple(facts))
+    best_title = "Best so far" if view.live else "Best"
+    return Group(best_title if about.judges else "Test", tuple(facts))
 
 
 def _best_fact(name: str, view: RunView, series: Series, strong: bool = False) -> Fact:
@@ -101,7 +115,7 @@ def _best_fact(name: str, view: RunView, series: Series, strong: bool = False) -
     if value is None:
         return Fact(label, _not_yet(view))
     shown = format.loss(value) if name.endswith("loss") else f"{format.accuracy(value)} %"
-    return Fact(label, shown, "" if epoch is None else f"epoch {epoch:g}", strong=strong)
+    return Fact(label, shown, "" if epoch is None else f"epoch {format.epochs(epoch)}", strong=strong)
 
 
 def _not_yet(view: RunView) -> str:
@@ -119,7 +133,7 @@ def _of_checkpoint(view: RunView) -> str:
 def _since_best(view: RunView, series: Series, judged: str, about: About) -> Fact:
     top = best(series, f"{judged}_accuracy")
     epochs = series(f"{judged}_accuracy", "epoch")[0]
-    value = _not_yet(view) if top is None else f"{epochs[-1] - top.epoch:g} ep"
+    value = _not_yet(view) if top is None else f"{format.epochs(epochs[-1] - top.epoch)} ep"
     return Fact("since best", value, about.early_stopping)
 
 
@@ -135,20 +149,24 @@ def now_group(view: RunView, series: Series, about: About) -> Group:
     """The newest figures of training; of a run that is over, those at its end."""
     rate = last_finite(series, "images_s")
     judged = watched_set(series)
-    evaluation = last_finite(series, "eval_s")
+    evaluation = last_finite(series, "eval_s") if about.judges else None
     norm = last_finite(series, "grad_norm")
-    facts = (
+    facts = [
         Fact("learning rate", format.learning_rate(last_finite(series, "lr")), about.schedule),
-        Fact("throughput", format.throughput(rate, "/s"), spark=last_values(series("images_s", "step"))),
+        Fact(
+            "throughput", format.throughput(rate or view.images_s, "/s"), spark=last_values(series("images_s", "step"))
+        ),
         Fact(
             "epoch time",
             format.duration(last_finite(series, "epoch_s")),
             "" if evaluation is None else f"{judged} {format.duration(evaluation)}",
         ),
         Fact("grad norm", _norm(norm), spark=last_values(series("grad_norm", "step"))),
-        Fact(f"train {glyphs.active().minus} {judged}", _gap(series, judged) or _not_yet(view), "points"),
-    )
-    return Group("Now" if view.live else "At the end", facts)
+    ]
+    if about.judges:
+        gap = _gap(series, judged) or _not_yet(view)
+        facts.append(Fact(f"train {glyphs.active().minus} {judged}", gap, "points"))
+    return Group("Now" if view.live else "At the end", tuple(facts))
 
 
 def _norm(value: float | None) -> str:

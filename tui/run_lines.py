@@ -100,7 +100,7 @@ def progress_line(view: RunView, width: int, palette: Palette) -> list[Part]:
     dim = palette.style("dim")
     left: list[Part] = [("epoch ", dim), (_epoch(view), palette.style("text", bold=True))]
     if view.epochs:
-        left.append((f" / {view.epochs:g}", dim))
+        left.append((f" / {format.epochs(view.epochs)}", dim))
     share = min(view.step / view.steps, 1.0) if view.steps else 0.0
     percent: list[Part] = [(f"{format.percent(math.floor(100 * share)):>5}", palette.style("text", bold=True))]
     steps, elapsed, ahead = _steps(view, palette), _elapsed(view, palette), _left_or_took(view, palette)
@@ -168,7 +168,8 @@ def figures_line(view: RunView, rate: float | None, lr: float | None, width: int
     entries: list[list[Part]] = []
     if view.best is not None:
         value = format.loss(view.best) if view.best_metric.endswith("loss") else f"{format.accuracy(view.best)} %"
-        entries.append([("best ", dim), (value, palette.style("text", bold=True)), (f" @ {view.best_epoch:g}", dim)])
+        at = f" @ {format.epochs(view.best_epoch)}"
+        entries.append([("best ", dim), (value, palette.style("text", bold=True)), (at, dim)])
     if (accuracy := tested(view)) is not None:
         entries.append([("test ", dim), (f"{format.accuracy(accuracy)} %", palette.style("text", bold=True))])
     if lr is not None:

@@ -12,7 +12,6 @@ from engine.runs import RunView
 from engine.sweep import Figure, Member, Result, Sweep
 from engine.text import clean
 from tui import format, glyphs
-from tui.headless.plain import format_epoch
 from tui.strict_json import finite
 from tui.table import Column
 
@@ -99,7 +98,7 @@ def cells(result: Result) -> list[str]:
         format.parameters(published.parameters),
         format.parameters(result.parameters),
         format.macs(result.macs),
-        format_epoch(published.epochs),
+        format.epochs(published.epochs),
         _epochs(result.epochs),
         format.duration(result.time_s.mean if result.time_s else None, table=True),
     ]
@@ -120,7 +119,7 @@ def _one_state(run: RunView | None) -> str:
     if run is None:
         return "to do"
     going = run.state in ("running", "paused")
-    progress = f" {format_epoch(round(run.epoch, 1))}/{format_epoch(run.epochs)}" if going else ""
+    progress = f" {format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}" if going else ""
     return f"{glyphs.active().state(run.state)} {run.state}{progress}"
 
 
@@ -243,7 +242,7 @@ def _spread(figure: Figure | None) -> str:
 
 
 def _epochs(figure: Figure | None) -> str:
-    return format_epoch(round(figure.mean, 1)) if figure else format.unknown()
+    return format.epochs(round(figure.mean, 1)) if figure else format.unknown()
 
 
 def _explained(results: Sequence[Result]) -> list[str]:

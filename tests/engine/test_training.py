@@ -392,6 +392,16 @@ def test_the_log_writes_an_epoch_as_the_terminal_does() -> None:
     assert line == "epoch 3   train 10.00 %  2.5e7   val 99.00 %  3.3e-5   lr 3.51e-3   2.00 s"
 
 
+def test_where_a_run_is_is_said_between_its_records_too(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Notes, "update", lambda self, **fields: told.append(fields.get("step", 0)))
+    monkeypatch.setattr("engine.train.TELL_S", 0.0)
+    whole_run(experiment(("train.log_every", "1000"), ("train.epochs", "1")), data, tmp_path)
+    assert sorted({step for step in told if step}) == [1, 2, 3, 4, 5]
+
+
 def test_the_last_smaller_batch_is_trained_unless_dropped(data: Dataset, tmp_path: Path) -> None:
     kept, _ = whole_run(experiment(("train.epochs", "1")), data, tmp_path / "kept")
     dropped, _ = whole_run(experiment(("train.epochs", "1"), ("train.drop_last", "true")), data, tmp_path / "dropped")

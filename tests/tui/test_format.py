@@ -91,6 +91,10 @@ def test_memory_used_is_in_the_unit_of_the_total() -> None:
     assert format.memory_used(None, 80 * GIB) == "–"
 
 
+def test_epochs() -> None:
+    assert [format.epochs(count) for count in (200, 2.5, 7.59375, 0.0, None)] == ["200", "2.5", "7.59", "0", "–"]
+
+
 def test_throughput() -> None:
     assert format.throughput(92_400) == "92.4 k img/s"
     assert format.throughput(92_400, "/s") == "92.4 k/s"

@@ -242,6 +242,22 @@ def test_a_run_that_watches_the_test_set_says_test() -> None:
     assert "test accuracy" in rows(best_group(VIEW, watching, About()))
 
 
+@pytest.mark.parametrize("how", [{"train.watch": "none"}, {"data.validation": "0"}])
+def test_a_run_that_judges_itself_on_no_set_waits_for_no_such_figure(how: dict[str, str]) -> None:
+    about, training_only = About(how), series_of({"train_loss": ([1.0], [1.0]), "eval_s": ([1.0], [0.0])})
+    group = best_group(VIEW, training_only, about)
+    assert (group.title, rows(group)) == (
+        "Test",
+        {"test accuracy": ("…", "at the end"), "published": ("92.49 %", "on test")},
+    )
+    now = rows(now_group(replace(VIEW, images_s=58.25), training_only, about))
+    assert now["epoch time"][1] == ""
+    assert now["throughput"][0] == "58.2/s"
+    assert "train − val" not in now
+    over = rows(best_group(replace(VIEW, state="finished", test_last=94.01), training_only, about))
+    assert over["test accuracy"] == ("94.01 %", "last epoch")
+
+
 def test_now_and_at_the_end() -> None:
     about = About({"optimizer.schedule.kind": "constant"})
     facts = rows(now_group(VIEW, SERIES, about))

@@ -9,7 +9,6 @@ from engine.text import clean
 from tui import configuration, format, glyphs
 from tui.commands.folder import runs_folder
 from tui.headless.json_events import view_to_json
-from tui.headless.plain import format_epoch
 from tui.strict_json import to_line
 from tui.table import Column, render
 
@@ -60,7 +59,7 @@ def metrics(a: RunView, b: RunView) -> list[Metric]:
     return [
         Metric("state", (_state(a), _state(b)), ""),
         _points("best val %" if "loss" not in a.best_metric else "best", a.best, b.best),
-        Metric("  at epoch", (format_epoch(a.best_epoch), format_epoch(b.best_epoch)), ""),
+        Metric("  at epoch", (format.epochs(a.best_epoch), format.epochs(b.best_epoch)), ""),
         _points("test %, best checkpoint", a.test, b.test),
         _points("test %, last", a.test_last, b.test_last),
         Metric(
@@ -69,7 +68,7 @@ def metrics(a: RunView, b: RunView) -> list[Metric]:
             _factor(a.parameters, b.parameters),
         ),
         Metric("MACs", (format.thousands(a.macs), format.thousands(b.macs)), _factor(a.macs, b.macs)),
-        Metric("epochs", (format_epoch(a.epoch), format_epoch(b.epoch)), ""),
+        Metric("epochs", (format.epochs(a.epoch), format.epochs(b.epoch)), ""),
         Metric(
             "time",
             (format.duration(a.active_s or None), format.duration(b.active_s or None)),

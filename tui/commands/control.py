@@ -12,7 +12,6 @@ from tui import format
 from tui.commands.folder import find_run, runs_folder
 from tui.commands.run import who
 from tui.headless.json_events import view_to_json
-from tui.headless.plain import format_epoch
 from tui.strict_json import to_line
 from tui.table import Column, render
 
@@ -83,7 +82,7 @@ def _slots(places: tuple[Place, ...]) -> list[str]:
     rows = []
     for place in places:
         taken = [
-            (run.name, run.id, f"{format_epoch(round(run.epoch, 1))}/{format_epoch(run.epochs)}", _left(run.eta_s))
+            (run.name, run.id, f"{format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}", _left(run.eta_s))
             for run in place.runs
         ]
         rows += [(place.slot.label, *cells) for cells in taken or [("free", "", "", "")]]

@@ -15,7 +15,7 @@ from tui import filter as run_filter
 from tui import format, glyphs
 from tui.commands.folder import find_run, runs_folder
 from tui.headless.json_events import view_to_json
-from tui.headless.plain import format_epoch, result_lines
+from tui.headless.plain import result_lines
 from tui.strict_json import to_line
 from tui.table import Column, render
 
@@ -76,7 +76,7 @@ def _print_table(root: str, every: list[RunView], shown: list[RunView]) -> None:
 
 def row(view: RunView, now: float) -> list[str]:
     """The cells of ``COLUMNS`` for one run."""
-    epochs = f"{format_epoch(_rounded(view.epoch))}/{format_epoch(view.epochs)}"
+    epochs = f"{format.epochs(_rounded(view.epoch))}/{format.epochs(view.epochs)}"
     return [
         f"{glyphs.active().state(view.state)} {view.state}",
         view.name,
@@ -86,7 +86,7 @@ def row(view: RunView, now: float) -> list[str]:
         format.macs(view.macs),
         epochs,
         format.loss(view.best) if "loss" in view.best_metric else format.accuracy(view.best),
-        format_epoch(view.best_epoch),
+        format.epochs(view.best_epoch),
         format.accuracy(tested(view)),
         format.duration(view.active_s or None, table=True),
         _when(view, now),
@@ -135,7 +135,7 @@ def _facts(view: RunView) -> list[str]:
         ("name", view.name),
         ("tags", ", ".join(view.tags)),
         ("state", state + heard + (f": {view.reason}" if view.reason else "")),
-        ("epoch", f"{format_epoch(_rounded(view.epoch))} of {format_epoch(view.epochs)}, step {view.step:,}"),
+        ("epoch", f"{format.epochs(_rounded(view.epoch))} of {format.epochs(view.epochs)}, step {view.step:,}"),
         ("left", format.remaining(view.eta_s, "") if view.live else ""),
         ("took", format.duration(view.active_s) if view.active_s else ""),
         ("speed", format.throughput(view.images_s) if view.images_s else ""),

@@ -16,7 +16,7 @@ from engine.runs import RunView
 from engine.text import shorten
 from tui import format, glyphs
 from tui.headless.follow import Record
-from tui.headless.plain import format_epoch, outcome
+from tui.headless.plain import outcome
 from tui.plot import canvas
 from tui.plot.model import Curve, Mark, Plot
 from tui.theme import Palette, palette, terminal_depth
@@ -116,7 +116,7 @@ def _busy(view: RunView) -> str:
 
 def _progress(view: RunView, width: int, colours: Palette) -> list[Text]:
     left = format.remaining(view.eta_s, "left") if view.live else f"took {format.duration(view.active_s)}"
-    run = f"epoch {format_epoch(round(view.epoch, 1))}/{format_epoch(view.epochs)}  {left}"
+    run = f"epoch {format.epochs(round(view.epoch, 1))}/{format.epochs(view.epochs)}  {left}"
     step, steps = _step_of_epoch(view)
     epoch = f"step {step}/{steps}  {format.throughput(view.images_s)}"
     room = max(len(run), len(epoch))
@@ -201,7 +201,7 @@ def _figures(view: RunView, width: int, colours: Palette, hint: str) -> Text:
     if view.best is not None:
         value = format.loss(view.best) if "loss" in view.best_metric else format.accuracy(view.best)
         parts += [(f"best {view.best_metric.replace('_', ' ')} ", "dim"), (value, "text")]
-        parts += [(f" @ {format_epoch(view.best_epoch)}   ", "dim")]
+        parts += [(f" @ {format.epochs(view.best_epoch)}   ", "dim")]
     for name, form in (("train_loss", format.loss), ("val_loss", format.loss), ("lr", format.learning_rate)):
         if name in view.last:
             parts += [(f"{name.replace('_', ' ')} ", "dim"), (f"{form(view.last[name])}   ", "text")]

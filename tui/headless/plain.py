@@ -64,8 +64,8 @@ def heading(view: RunView) -> str:
 def epoch_line(record: Record, view: RunView, best: bool = False) -> str:
     """One epoch: losses to four decimals, accuracies in percent, speed, time taken and left."""
     figures = {name: as_figure(value) for name, value in record.items()}
-    epochs = format_epoch(view.epochs)
-    parts = [f"epoch {format_epoch(figures.get('epoch')):>{len(epochs)}}/{epochs}"]
+    epochs = format.epochs(view.epochs)
+    parts = [f"epoch {format.epochs(figures.get('epoch')):>{len(epochs)}}/{epochs}"]
     for name, label in (("train", "train"), ("val", "val"), ("test", "test")):
         loss, accuracy = figures.get(f"{name}_loss"), figures.get(f"{name}_accuracy")
         if loss is not None or accuracy is not None:
@@ -78,11 +78,6 @@ def epoch_line(record: Record, view: RunView, best: bool = False) -> str:
     if view.live and view.eta_s is not None:
         parts.append(format.remaining(view.eta_s, "left"))
     return "  ".join(parts)
-
-
-def format_epoch(epoch: float | None) -> str:
-    """`3`, or `2.5` where a run ends inside an epoch."""
-    return format.unknown() if epoch is None else f"{epoch:g}"
 
 
 def outcome(view: RunView) -> list[str]:
@@ -101,7 +96,7 @@ def result_lines(view: RunView) -> list[str]:
     lines = []
     if view.best is not None:
         value = format.loss(view.best) if "loss" in view.best_metric else f"{format.accuracy(view.best)} %"
-        at = f" at epoch {format_epoch(view.best_epoch)}" if view.best_epoch is not None else ""
+        at = f" at epoch {format.epochs(view.best_epoch)}" if view.best_epoch is not None else ""
         lines.append(f"best {view.best_metric.replace('_', ' ')} {value}{at}")
     if view.test is not None:
         last = f", last {format.accuracy(view.test_last)} %" if view.test_last is not None else ""

@@ -10,7 +10,6 @@ from engine.runs import RunView
 from engine.sweep import Member
 from engine.tested import compared
 from tui import format, glyphs
-from tui.headless.plain import format_epoch
 from tui.strict_json import to_line
 
 Pairs = Sequence[tuple[Member, RunView | None]]
@@ -139,7 +138,7 @@ def _figures(member: Member, run: RunView) -> str:
         return ""
     published = member.experiment.published or Published()
     ours = compared(run, published.checkpoint)
-    epochs = "1 epoch" if run.epoch == 1 else f"{format_epoch(round(run.epoch, 1))} epochs"
+    epochs = "1 epoch" if run.epoch == 1 else f"{format.epochs(round(run.epoch, 1))} epochs"
     words = f"; {epochs} in {format.duration(run.active_s)}"
     words += f", test {format.accuracy(ours)} %"
     if published.test_accuracy is None or ours is None:
@@ -161,7 +160,7 @@ def _summary(pairs: Pairs) -> str:
 
 def _going(member: Member, run: RunView) -> str:
     words = f"{member.name} {run.state if run.state != 'running' else ''}".strip()
-    words += f" {format_epoch(round(run.epoch, 1))}/{format_epoch(run.epochs)}"
+    words += f" {format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}"
     if run.best is not None:
         words += f" {format.accuracy(run.best)} %"
     return f"{words} {format.remaining(run.eta_s, 'in')}" if run.eta_s is not None else words

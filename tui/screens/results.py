@@ -304,7 +304,7 @@ def state_line(
     entries: list[list[Part]] = [
         chrome.state_parts(view.state, palette),
         [("test ", dim), (f"{format.accuracy(account.accuracy)} %", bold), (f" of {account.images:,}", dim)],
-        [("checkpoint ", dim), (account.which, text), (f", epoch {account.epoch:g}", dim)],
+        [("checkpoint ", dim), (account.which, text), (f", epoch {format.epochs(account.epoch)}", dim)],
     ]
     if results.published is not None:
         entries.append(_published(results.published, results, account, palette))
