@@ -251,6 +251,10 @@ def test_an_epoch_is_estimated_by_the_nearest_past_runs(quickstart: Form) -> Non
     assert scaled is not None
     assert not scaled.exact
     assert scaled.epoch_s == pytest.approx(2.5)
+    larger = past(architecture="vgg_b", macs=16 * 7_520_576, active_s=1.0)
+    assert guess(other, larger) == scaled, "the nearest tells more than one of another size"
+    assert guess(larger) is not None
+    assert guess(past(architecture="vgg_c", macs=40 * 7_520_576)) is None, "one of quite another size tells nothing"
 
 
 def test_facts_are_pending_until_they_are_counted(quickstart: Form) -> None:
