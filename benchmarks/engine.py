@@ -4,8 +4,9 @@
 
 Images per second of CPU time (worker processes included), since wall time on shared cores says little. Each way has a
 process of its own, since the engine sets switches of the C library that would serve the usual loop as well. Beside
-them, in the same turns: what the processor reaches in a bf16 matrix product, and in the network's convolutions alone,
-one after another with nothing between them; no step is faster than these.
+them, in the same turns: what the processor reaches in a matrix product, and in the network's convolutions alone, one
+after another with nothing between them; no step is faster than these. Both in the engine's precision: bf16 where the
+processor multiplies it, else fp32, as the usual loop.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from engine.training import Training
 BATCH = 128
 NETWORKS = ("resnet18", "resnet_5m")
 WAYS = ("usual", "engine")
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 Sizes = tuple[int, ...]
 
@@ -44,20 +46,21 @@ def main() -> None:
         name, way = options.child
         answer(name, way, options.steps)
         return
+    precision = settled(experiment(NETWORKS[0], 1)).precision
     figures, rows = {}, []
     for name in NETWORKS:
-        found = figures[name] = compare(name, options.rounds, options.steps)
+        found = figures[name] = compare(name, options.rounds, options.steps, DTYPES[precision])
         columns = ("usual", "engine", "ratio", "of_matmul", "of_convolutions", "convolutions_of_matmul")
         forms = (",.0f", ",.0f", ".2f", ".0%", ".0%", ".0%")
         rows.append(
             [name, *(report.Spread.of(found[key]).text(form) for key, form in zip(columns, forms, strict=True))]
         )
-    head = [f"network, batch {BATCH}", "usual loop im/core-s", "engine im/core-s", "ratio", "of the matmul rate"]
+    head = [f"network, batch {BATCH}", "usual loop im/core-s", f"engine, {precision}", "ratio", "of the matmul rate"]
     print(report.table([*head, "of its convolutions alone", "these of the matmul rate"], rows))
-    report.save("engine", {"networks": figures})
+    report.save("engine", {"precision": precision, "networks": figures})
 
 
-def compare(name: str, rounds: int, steps: int) -> dict[str, list[float]]:
+def compare(name: str, rounds: int, steps: int, dtype: torch.dtype) -> dict[str, list[float]]:
     """Images per CPU second of each way, the FLOP rates beside them and what follows, a value a round, all in turns."""
     command = [sys.executable, "-m", "benchmarks.engine", "--steps", str(steps), "--child", name]
     pipe = subprocess.PIPE
@@ -67,7 +70,7 @@ def compare(name: str, rounds: int, steps: int) -> dict[str, list[float]]:
     device.apply(settled(experiment(name, steps)))
     found: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
-        matmul, convolved = matmul_rate(), BATCH * flops / sum(seconds(layer) for layer in alone)
+        matmul, convolved = matmul_rate(dtype), BATCH * flops / sum(seconds(layer, dtype) for layer in alone)
         usual, engine = (ask(ways[way]) for way in WAYS)
         figures = {
             "matmul_gflops": matmul / 1e9,
@@ -159,9 +162,9 @@ def training_flops(name: str) -> int:
     return 2 * 3 * counted(experiment(name, 1).architecture, 3, 32, 10, BATCH, "bf16").macs
 
 
-def matmul_rate(size: int = 2048, repeats: int = 3) -> float:
-    """FLOP per CPU second of a bf16 matrix product, the best of several."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+def matmul_rate(dtype: torch.dtype, size: int = 2048, repeats: int = 3) -> float:
+    """FLOP per CPU second of a matrix product, the best of several."""
+    a, b = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     best = 0.0
     for _ in range(repeats):
         began = report.cpu_seconds()
@@ -200,13 +203,13 @@ def convolutions(name: str) -> list[Convolution]:
     return [Convolution(*shape, count) for shape, count in seen.items()]
 
 
-def seconds(layer: Convolution) -> float:
-    """CPU seconds of all of its kind in a step: forward and backward in bf16 and channels_last.
+def seconds(layer: Convolution, dtype: torch.dtype) -> float:
+    """CPU seconds of all of its kind in a step: forward and backward in channels_last.
 
     As in training the first layer, which sees the images, passes no gradient on.
     """
     inputs, weights = (
-        torch.randn(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        torch.randn(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
         for shape in ((BATCH, *layer.inputs), layer.weights)
     )
     weights.requires_grad_()

@@ -122,9 +122,13 @@ def whole_run(settings: Experiment, data: Dataset, folder: Path) -> tuple[Traini
     return training, notes
 
 
-def resumed(settings: Experiment, data: Dataset, folder: Path, forget: str = "") -> tuple[Training, Notes]:
+def last_checkpoint(folder: Path) -> tuple[checkpoint.State, checkpoint.State | None]:
     entry = checkpoint.candidates(folder)[0]
-    state, best = checkpoint.load(folder, entry), checkpoint.load_best(folder, entry)
+    return checkpoint.load(folder, entry), checkpoint.load_best(folder, entry)
+
+
+def resumed(settings: Experiment, data: Dataset, folder: Path, forget: str = "") -> tuple[Training, Notes]:
+    state, best = last_checkpoint(folder)
     torch.manual_seed(12345)
     training = fresh(settings, data)
     if forget:
@@ -512,6 +516,26 @@ def test_a_step_captured_once_and_replayed_is_the_plain_step(
     losses = [(a["loss"], b["loss"]) for a, b in zip(plain_notes.records, notes.records, strict=True) if "loss" in a]
     assert losses
     assert all(a == pytest.approx(b, rel=1e-3) for a, b in losses)
+
+
+def test_a_captured_run_that_was_stopped_goes_on_exactly(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured anew in the middle of an epoch, whose last batch is smaller and taken outside of the graph."""
+    emulated_cuda.emulate(monkeypatch)
+    settings = experiment(("optimizer", "{algorithm: adamw, lr: 1e-3, amsgrad: true}"))
+    unbroken = captured(settings, data)
+    finish(unbroken, Notes(), tmp_path / "unbroken")
+    with pytest.raises(StopRequested):
+        finish(captured(settings, data), Notes(8), tmp_path / "broken")
+    state, best = last_checkpoint(tmp_path / "broken")
+    torch.manual_seed(12345)
+    continued = fresh(settings, data)
+    continued.load_state_dict(state, best)
+    continued.runtime = replace(continued.runtime, graph=True)
+    assert continued.capture() == ""
+    finish(continued, Notes(), tmp_path / "broken")
+    assert same(unbroken, continued)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
