@@ -88,6 +88,15 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     return publishing
 
 
+@pytest.fixture
+def _on_offer(server: tuple[str, Path], publish: Publish) -> None:
+    """CIFAR-10 can be downloaded from the server."""
+    address, offered = server
+    archive = tarball(FILES)
+    (offered / ARCHIVE).write_bytes(archive)
+    publish(archive, address)
+
+
 @pytest.mark.parametrize("name", sorted(RELEASES))
 def test_torchvision_knows_every_file_and_archive(name: str) -> None:
     known, release = published(name), RELEASES[name]
@@ -174,13 +183,8 @@ def test_an_archive_copied_by_hand_needs_no_network(tmp_path: Path, nowhere: str
     assert (root / ARCHIVE).is_file()
 
 
-def test_what_a_killed_download_left_is_never_taken_and_swept(
-    tmp_path: Path, server: tuple[str, Path], publish: Publish
-) -> None:
-    address, offered = server
-    archive = tarball(FILES)
-    (offered / ARCHIVE).write_bytes(archive)
-    publish(archive, address)
+@pytest.mark.usefixtures("_on_offer")
+def test_what_a_killed_download_left_is_never_taken_and_swept(tmp_path: Path) -> None:
     root = tmp_path / "data"
     half = root / ".x1.part" / FOLDER
     half.mkdir(parents=True)
@@ -256,13 +260,8 @@ def test_a_lock_that_somebody_else_put_there_is_not_followed(tmp_path: Path, now
         download("cifar10", root, quiet)
 
 
-def test_what_others_left_in_a_shared_folder_is_left_alone(
-    tmp_path: Path, server: tuple[str, Path], publish: Publish
-) -> None:
-    address, offered = server
-    archive = tarball(FILES)
-    (offered / ARCHIVE).write_bytes(archive)
-    publish(archive, address)
+@pytest.mark.usefixtures("_on_offer")
+def test_what_others_left_in_a_shared_folder_is_left_alone(tmp_path: Path) -> None:
     root = tmp_path / "data"
     for kept in (tmp_path / "theirs", root / ".theirs.part"):
         kept.mkdir(parents=True)
