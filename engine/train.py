@@ -54,6 +54,7 @@ def _epoch(training: Training, recorder: Recorder, checkpointer: Checkpointer) -
         else:
             write_arrived(training, recorder)
         _attend(training, recorder, checkpointer)
+    training.draw_ahead()
     if training.step >= training.experiment.total_steps:
         training.take_slow_weights()
     _end_epoch(training, recorder, checkpointer)

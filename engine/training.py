@@ -90,6 +90,7 @@ class Training:
         self.stopped_early = False
         self.last_gradient_norm: float | None = None
         self.pending: StepReading | None = None
+        self._ahead: tuple[int, EpochPlan] | None = None
         self._checkpoint_at = time.monotonic()
         self._first_step = 0
         self._first_active_s = 0.0
@@ -208,11 +209,21 @@ class Training:
 
     def draw_epoch(self) -> EpochPlan:
         """Order and every draw of the current epoch, a pure function of seed and epoch."""
+        epoch, plan = self._ahead or (None, None)
+        self._ahead = None
+        return plan if plan is not None and epoch == self.epoch_index else self._draw(self.epoch_index)
+
+    def draw_ahead(self) -> None:
+        """Draw the next epoch, if there is one, while a GPU is still busy with the steps of this one."""
+        if self.step < self.experiment.total_steps:
+            self._ahead = (self.epoch_index + 1, self._draw(self.epoch_index + 1))
+
+    def _draw(self, epoch: int) -> EpochPlan:
         settings, images = self.experiment.train, len(self.data.train_images)
         if not settings.carry_over:
-            return self.augment.draw_epoch(settings.seed, self.epoch_index, images)
+            return self.augment.draw_epoch(settings.seed, epoch, images)
         length = self.experiment.steps_per_epoch * settings.batch_size
-        return self.augment.draw_stretch(settings.seed, self.epoch_index, images, length)
+        return self.augment.draw_stretch(settings.seed, epoch, images, length)
 
     def remaining_positions(self) -> range:
         """Positions of the current epoch that are still to be trained."""

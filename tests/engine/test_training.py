@@ -12,7 +12,7 @@ import torch
 
 import emulated_cuda
 from engine import atomic, checkpoint, device, meters
-from engine.augment import EpochPlan
+from engine.augment import Augmenter, EpochPlan
 from engine.counting import count
 from engine.data.dataset import Dataset
 from engine.errors import UserError
@@ -394,6 +394,21 @@ def test_the_log_writes_an_epoch_as_the_terminal_does() -> None:
         3, {"train_loss": 2.5e7, "train_accuracy": 10.0, "val_loss": 3.3e-5, "val_accuracy": 99.0}, 3.51e-3, 2
     )
     assert line == "epoch 3   train 10.00 %  2.5e7   val 99.00 %  3.3e-5   lr 3.51e-3   2.00 s"
+
+
+def test_an_epoch_is_drawn_before_the_host_waits_for_the_end_of_the_one_before(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    draw, wait = Augmenter.draw_epoch, Reading.wait
+    monkeypatch.setattr(
+        Augmenter,
+        "draw_epoch",
+        lambda self, seed, epoch, n: (events.append(f"draw {epoch}"), draw(self, seed, epoch, n))[1],
+    )
+    monkeypatch.setattr(Reading, "wait", lambda self: (events.append("wait"), wait(self))[1])
+    whole_run(experiment(("train.log_every", "1000")), data, tmp_path)
+    assert events == ["draw 0", "draw 1", "wait", "draw 2", "wait", "wait"]
 
 
 def test_where_a_run_is_is_said_between_its_records_too(
