@@ -203,11 +203,15 @@ def test_each_protection_has_one_owner(protection: str) -> None:
 
 
 def uses(tree: ast.AST, pattern: re.Pattern[str]) -> Iterator[str]:
+    return filter(pattern.fullmatch, named_in(tree))
+
+
+@cache
+def named_in(tree: ast.AST) -> list[str]:
+    """Everything that a module imports or names, in full."""
     names = aliases(tree)
-    yield from filter(pattern.fullmatch, imported(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute) and pattern.fullmatch(dotted(node, names)):
-            yield dotted(node, names)
+    named = (dotted(node, names) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute))
+    return [*imported(tree), *named]
 
 
 def test_files_are_written_by_their_owner_alone() -> None:

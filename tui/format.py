@@ -161,6 +161,12 @@ def epochs(count: float | None) -> str:
     return _odd(count) or f"{round(count or 0.0, 2):g}"
 
 
+def progress(epoch: float, total: float | None, between: str = "/") -> str:
+    """`3.4/8`: how many epochs of how many, in tenths as long as there are some to come."""
+    done = epoch if total is not None and epoch >= total else round(epoch, 1)
+    return f"{epochs(done)}{between}{epochs(total)}"
+
+
 def throughput(images_per_second: float | None, unit: str = " img/s") -> str:
     """`92.4 k img/s`; in a fact, with unit `/s`, `92.4 k/s`."""
     odd = _odd(images_per_second)

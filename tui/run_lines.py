@@ -129,7 +129,7 @@ def _epoch(view: RunView) -> str:
     """Whole epochs; where they are few, with their tenths."""
     if view.epochs and view.epochs < 10 and view.live:
         return f"{math.floor(view.epoch * 10 + 1e-6) / 10:.1f}"
-    return f"{math.floor(view.epoch + 1e-6)}" if view.live else f"{round(view.epoch, 1):g}"
+    return f"{math.floor(view.epoch + 1e-6)}" if view.live else format.epochs(view.epoch)
 
 
 def _left_or_took(view: RunView, palette: Palette) -> list[Part]:

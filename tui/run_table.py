@@ -356,8 +356,7 @@ def epoch_of(run: RunView, width: int = 7) -> str:
     if not run.epochs or (run.step == 0 and run.epoch == 0):
         return ""
     whole = float(run.epochs).is_integer() and run.epochs >= 10
-    done = f"{math.floor(run.epoch + 1e-6):d}" if whole else f"{round(run.epoch, 1):g}"
-    text = f"{done}/{format.epochs(run.epochs)}"
+    text = format.progress(math.floor(run.epoch + 1e-6) if whole else run.epoch, run.epochs)
     return text if len(text) <= width else format.percent(100 * run.epoch / run.epochs)
 
 

@@ -119,7 +119,7 @@ def _one_state(run: RunView | None) -> str:
     if run is None:
         return "to do"
     going = run.state in ("running", "paused")
-    progress = f" {format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}" if going else ""
+    progress = f" {format.progress(run.epoch, run.epochs)}" if going else ""
     return f"{glyphs.active().state(run.state)} {run.state}{progress}"
 
 

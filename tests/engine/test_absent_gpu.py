@@ -31,6 +31,8 @@ from engine.optim.groups import can_capture
 from engine.options.data import Data
 from engine.training import Training
 
+pytestmark = pytest.mark.slow
+
 GPU = Runtime(
     device="cuda:0",
     device_name="one that is not there",
@@ -151,7 +153,6 @@ def test_everything_at_once_stays_on_the_gpu(host_memory_of: Callable[..., set[s
     assert host_memory_of(experiment(EVERY_OPERATION)) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_driver")
 @pytest.mark.parametrize("views", get_args(Views))
 def test_an_evaluation_stays_on_the_gpu(views: Views) -> None:
@@ -165,7 +166,6 @@ def test_an_evaluation_stays_on_the_gpu(views: Views) -> None:
     assert (logits.shape, logits.dtype, logits.device.type) == ((40, 10), torch.float32, "cuda")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "seen"),
     [
@@ -186,7 +186,6 @@ def test_what_no_graph_can_hold_is_seen(host_memory_of: Callable[..., set[str]],
             host_memory_of(experiment(), spoil)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", presets.names("experiment"))
 def test_the_step_of_a_preset_stays_on_the_gpu(host_memory_of: Callable[..., set[str]], name: str) -> None:
     chosen = load(presets.find("experiment", name))
@@ -195,20 +194,17 @@ def test_the_step_of_a_preset_stays_on_the_gpu(host_memory_of: Callable[..., set
     assert host_memory_of(chosen) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", presets.names("optimizer"))
 def test_an_optimiser_stays_on_the_gpu(host_memory_of: Callable[..., set[str]], name: str) -> None:
     needs_its_network = [("architecture", "airbench94")] if name in MADE_FOR_AIRBENCH else []
     assert host_memory_of(experiment("crop_flip", name, *needs_its_network)) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", presets.names("augmentation"))
 def test_an_augmentation_stays_on_the_gpu(host_memory_of: Callable[..., set[str]], name: str) -> None:
     assert host_memory_of(experiment(name)) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_OF_EVERY_FAMILY)
 def test_a_network_stays_on_the_gpu(host_memory_of: Callable[..., set[str]], name: str) -> None:
     assert host_memory_of(experiment("crop_flip", SGD, ("architecture", name))) == set()

@@ -94,6 +94,7 @@ def test_a_constant_series_has_no_doubled_points() -> None:
     assert (xs[0], xs[-1], set(ys)) == (0, 19_999, {1.0})
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_run() -> None:
     curves = Curves(Path("nowhere"))
 

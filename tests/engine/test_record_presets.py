@@ -107,6 +107,7 @@ def test_a_contender_stays_under_five_million_parameters(name: str) -> None:
     assert (experiment.train.watch, experiment.published) == ("none", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RECORDS, *CONTENDERS])
 def test_it_trains(name: str, small_data: Dataset) -> None:
     experiment = load(name, [*ON_A_CPU, ("train.steps", "2"), ("optimizer.warmup.epochs", "0")])

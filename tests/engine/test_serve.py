@@ -162,6 +162,7 @@ def test_the_process_answers_in_order_and_ends_with_its_input() -> None:
         assert engine.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_it_ends_quietly_when_nobody_reads_its_answers() -> None:
     with serving() as engine:
         assert engine.stdin is not None
@@ -183,6 +184,7 @@ def test_it_ends_when_it_is_idle(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == '{"ready": true}\n'
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_it_along() -> None:
     script = (
         "import subprocess, sys, time\n"

@@ -50,6 +50,7 @@ def test_drawn_at_the_size_asked_for() -> None:
     assert data.train_images.dtype == torch.uint8
 
 
+@pytest.mark.slow
 def test_a_linear_model_stays_under_60_percent() -> None:
     data = load(Data(name="shapes"), None)
 

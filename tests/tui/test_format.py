@@ -95,6 +95,12 @@ def test_epochs() -> None:
     assert [format.epochs(count) for count in (200, 2.5, 7.59375, 0.0, None)] == ["200", "2.5", "7.59", "0", "–"]
 
 
+def test_progress() -> None:
+    assert format.progress(3.4375, 8) == "3.4/8"
+    assert format.progress(7.59375, 7.59375) == "7.59/7.59"
+    assert format.progress(2.0, None, " of ") == "2 of –"
+
+
 def test_throughput() -> None:
     assert format.throughput(92_400) == "92.4 k img/s"
     assert format.throughput(92_400, "/s") == "92.4 k/s"

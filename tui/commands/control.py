@@ -81,10 +81,7 @@ def _as_text(root: Path, view: QueueView) -> list[str]:
 def _slots(places: tuple[Place, ...]) -> list[str]:
     rows = []
     for place in places:
-        taken = [
-            (run.name, run.id, f"{format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}", _left(run.eta_s))
-            for run in place.runs
-        ]
+        taken = [(run.name, run.id, format.progress(run.epoch, run.epochs), _left(run.eta_s)) for run in place.runs]
         rows += [(place.slot.label, *cells) for cells in taken or [("free", "", "", "")]]
     columns = (Column("slot"), Column("name", limit=44), Column("id"), Column("epoch", right=True), Column("left"))
     return render(columns, rows)

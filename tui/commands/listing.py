@@ -76,7 +76,6 @@ def _print_table(root: str, every: list[RunView], shown: list[RunView]) -> None:
 
 def row(view: RunView, now: float) -> list[str]:
     """The cells of ``COLUMNS`` for one run."""
-    epochs = f"{format.epochs(_rounded(view.epoch))}/{format.epochs(view.epochs)}"
     return [
         f"{glyphs.active().state(view.state)} {view.state}",
         view.name,
@@ -84,7 +83,7 @@ def row(view: RunView, now: float) -> list[str]:
         view.architecture,
         format.parameters(view.parameters),
         format.macs(view.macs),
-        epochs,
+        format.progress(view.epoch, view.epochs),
         format.loss(view.best) if "loss" in view.best_metric else format.accuracy(view.best),
         format.epochs(view.best_epoch),
         format.accuracy(tested(view)),
@@ -93,10 +92,6 @@ def row(view: RunView, now: float) -> list[str]:
         ",".join(view.tags),
         view.problem or (view.reason if view.state != "finished" else ""),
     ]
-
-
-def _rounded(epoch: float) -> float:
-    return round(epoch, 1)
 
 
 def _when(view: RunView, now: float) -> str:
@@ -135,7 +130,7 @@ def _facts(view: RunView) -> list[str]:
         ("name", view.name),
         ("tags", ", ".join(view.tags)),
         ("state", state + heard + (f": {view.reason}" if view.reason else "")),
-        ("epoch", f"{format.epochs(_rounded(view.epoch))} of {format.epochs(view.epochs)}, step {view.step:,}"),
+        ("epoch", f"{format.progress(view.epoch, view.epochs, ' of ')}, step {view.step:,}"),
         ("left", format.remaining(view.eta_s, "") if view.live else ""),
         ("took", format.duration(view.active_s) if view.active_s else ""),
         ("speed", format.throughput(view.images_s) if view.images_s else ""),

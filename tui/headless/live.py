@@ -116,7 +116,7 @@ def _busy(view: RunView) -> str:
 
 def _progress(view: RunView, width: int, colours: Palette) -> list[Text]:
     left = format.remaining(view.eta_s, "left") if view.live else f"took {format.duration(view.active_s)}"
-    run = f"epoch {format.epochs(round(view.epoch, 1))}/{format.epochs(view.epochs)}  {left}"
+    run = f"epoch {format.progress(view.epoch, view.epochs)}  {left}"
     step, steps = _step_of_epoch(view)
     epoch = f"step {step}/{steps}  {format.throughput(view.images_s)}"
     room = max(len(run), len(epoch))

@@ -160,7 +160,7 @@ def _summary(pairs: Pairs) -> str:
 
 def _going(member: Member, run: RunView) -> str:
     words = f"{member.name} {run.state if run.state != 'running' else ''}".strip()
-    words += f" {format.epochs(round(run.epoch, 1))}/{format.epochs(run.epochs)}"
+    words += f" {format.progress(run.epoch, run.epochs)}"
     if run.best is not None:
         words += f" {format.accuracy(run.best)} %"
     return f"{words} {format.remaining(run.eta_s, 'in')}" if run.eta_s is not None else words
