@@ -6,20 +6,23 @@ BIN := .venv/bin
 READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-engine test-terminal test-slow test-all check bench torture schema clean
+.PHONY: run test test-engine test-terminal test-screens test-slow test-all check bench torture schema clean
 
 run: $(READY)
 	$(BIN)/cifar-tui --run presets/quickstart.yaml
 
-# The terminal's tests mostly wait for a screen and the others mostly compute, so they run side by side.
+# The terminal's tests often wait for a screen, so they fill what the others, which mostly compute, leave of two cores.
 test: $(READY)
-	@$(MAKE) --jobs=2 --keep-going --output-sync=target --no-print-directory test-engine test-terminal
+	@$(MAKE) --jobs=3 --keep-going --output-sync=target --no-print-directory test-engine test-terminal test-screens
 
 test-engine: $(READY)
 	$(PYTEST) -q tests --ignore=tests/tui
 
 test-terminal: $(READY)
-	$(PYTEST) -q tests/tui
+	nice $(PYTEST) -q tests/tui --ignore-glob='*/test_screen_*.py'
+
+test-screens: $(READY)
+	nice $(PYTEST) -q $(wildcard tests/tui/test_screen_*.py)
 
 test-slow: $(READY)
 	$(PYTEST) -q -m slow

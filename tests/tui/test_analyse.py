@@ -151,6 +151,7 @@ def test_a_live_run_is_not_asked(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_engine_process_is_a_sentence_here(make_run: MakeRun) -> None:
     run = make_run()
     with pytest.raises(UserError, match="no run folder"):

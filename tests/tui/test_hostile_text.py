@@ -222,6 +222,7 @@ PLACES: dict[str, tuple[Place, slice]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", ESCAPES_TOO, indirect=True)
 @pytest.mark.parametrize("place", PLACES)
 async def test_on_every_screen_it_is_text(hostile: Hostile, place: str, monkeypatch: pytest.MonkeyPatch) -> None:

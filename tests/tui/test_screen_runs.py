@@ -312,7 +312,7 @@ async def test_a_run_is_written_as_csv_and_never_over_a_file(sample_runs: Path, 
         assert target.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("key", "start"), [("P", b"\x89PNG"), ("S", b"<?xml")])
+@pytest.mark.parametrize(("key", "start"), [pytest.param("P", b"\x89PNG", marks=pytest.mark.slow), ("S", b"<?xml")])
 async def test_the_curves_are_drawn_by_another_process(
     sample_runs: Path, tmp_path: Path, key: str, start: bytes
 ) -> None:

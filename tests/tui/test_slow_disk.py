@@ -95,6 +95,7 @@ async def on(pilot: Pilot[Any], kind: type[Any]) -> Any:
     return pilot.app.screen
 
 
+@pytest.mark.slow
 async def test_nothing_that_is_written_is_waited_for(disk: StuckDisk, sample_runs: Path, tmp_path: Path) -> None:
     remembered = Settings(tmp_path / "settings.json")
     app = CifarApp(sample_runs, remembered=remembered)
