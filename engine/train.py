@@ -160,7 +160,7 @@ def epoch_line(epoch: float, metrics: dict[str, float], lr: float, epoch_s: floa
         for name in ("train", "val", "test")
         if f"{name}_accuracy" in metrics
     )
-    return f"epoch {epoch}   {scores}   lr {_scientific(lr, 2) if lr else 0}   {epoch_s:.2f} s"
+    return f"epoch {round(epoch, 2):g}   {scores}   lr {_scientific(lr, 2) if lr else 0}   {epoch_s:.2f} s"
 
 
 def _loss(value: float) -> str:

@@ -394,6 +394,7 @@ def test_the_log_writes_an_epoch_as_the_terminal_does() -> None:
         3, {"train_loss": 2.5e7, "train_accuracy": 10.0, "val_loss": 3.3e-5, "val_accuracy": 99.0}, 3.51e-3, 2
     )
     assert line == "epoch 3   train 10.00 %  2.5e7   val 99.00 %  3.3e-5   lr 3.51e-3   2.00 s"
+    assert epoch_line(7.59375, {}, 0.0, 2).startswith("epoch 7.59   ")
 
 
 def test_an_epoch_is_drawn_before_the_host_waits_for_the_end_of_the_one_before(
