@@ -8,7 +8,6 @@ test-time augmentation. Called again it goes on with the seeds that this very re
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -104,8 +103,7 @@ def accuracies(experiment: Experiment, run: RunFolder) -> dict[str, float]:
     """On the test set, by views."""
     runtime = device.settle(experiment.train, experiment.total_steps)
     device.apply(runtime)
-    folder = os.environ.get("CIFAR_TUI_DATA")
-    training = Training(experiment, runtime, load_data(experiment.data, Path(folder) if folder else None))
+    training = Training(experiment, runtime, load_data(experiment.data, None))
     training.load_state_dict(checkpoint.weights(run.path / "ckpt", "last")[0], None)
     images, labels = training.data.test_images, training.data.test_labels
     found: dict[str, float] = {}

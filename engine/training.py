@@ -209,9 +209,10 @@ class Training:
 
     def draw_epoch(self) -> EpochPlan:
         """Order and every draw of the current epoch, a pure function of seed and epoch."""
-        epoch, plan = self._ahead or (None, None)
-        self._ahead = None
-        return plan if plan is not None and epoch == self.epoch_index else self._draw(self.epoch_index)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self.epoch_index:
+            return ahead[1]
+        return self._draw(self.epoch_index)
 
     def draw_ahead(self) -> None:
         """Draw the next epoch, if there is one, while a GPU is still busy with the steps of this one."""
