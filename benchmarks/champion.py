@@ -103,7 +103,7 @@ def accuracies(experiment: Experiment, run: RunFolder) -> dict[str, float]:
     """On the test set, by views."""
     runtime = device.settle(experiment.train, experiment.total_steps)
     device.apply(runtime)
-    training = Training(experiment, runtime, load_data(experiment.data, None))
+    training = Training(experiment, runtime, load_data(experiment.data))
     training.load_state_dict(checkpoint.weights(run.path / "ckpt", "last")[0], None)
     images, labels = training.data.test_images, training.data.test_labels
     found: dict[str, float] = {}

@@ -60,7 +60,7 @@ def our_runs(preset: str, seeds: int, *changes: tuple[str, str]) -> list[dict[st
     chosen = load(preset, changes)
     runtime = device.settle(chosen.train, chosen.total_steps)
     device.apply(runtime)
-    data = load_data(chosen.data, None)
+    data = load_data(chosen.data)
     found = []
     for seed in (0, *range(seeds)):  # the first warms up
         found.append(our_run(load(preset, [*changes, ("train.seed", str(seed))]), runtime, data))

@@ -1,6 +1,5 @@
 """The engine process of one run: holds its lock, trains, tests, and says in the run folder how it ended."""
 
-import os
 import sys
 import time
 import traceback
@@ -80,7 +79,7 @@ def evaluate_again(path: Path, where: str = "") -> int:
         runtime = device.settle(experiment.train, experiment.total_steps)
         device.apply(runtime)
         state, entry = checkpoint.weights(run.path / "ckpt", "last")
-        training = Training(experiment, runtime, load_data(experiment.data, _data_folder(), _say))
+        training = Training(experiment, runtime, load_data(experiment.data, report=_say))
         training.load_state_dict(state, checkpoint.load_best(run.path / "ckpt", entry))
         accuracies = evaluate_test_set(training, run)["test"]
     except UserError as error:
@@ -183,12 +182,7 @@ def _read_data(experiment: Experiment, recorder: Recorder) -> Dataset:
         recorder.update(phase=line)
         recorder.leave_if_asked()
 
-    return load_data(experiment.data, _data_folder(), report)
-
-
-def _data_folder() -> Path | None:
-    named = os.environ.get("CIFAR_TUI_DATA")
-    return Path(named) if named else None
+    return load_data(experiment.data, report=report)
 
 
 def _settle(experiment: Experiment, start: StartingPoint | None, allow_inexact: bool) -> Runtime:

@@ -42,7 +42,7 @@ def small_data() -> Dataset:
     once and not by every fork.
     """
     importlib.import_module("torch._inductor")
-    data = load(loads(PRESET.replace("EPOCHS", "1")).data, None)
+    data = load(loads(PRESET.replace("EPOCHS", "1")).data)
     return replace(data, test_images=data.test_images[:200], test_labels=data.test_labels[:200])
 
 

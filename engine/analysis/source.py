@@ -1,13 +1,11 @@
 """Where an analysis gets its images from, where its progress goes, and how it is interrupted."""
 
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 
 from engine.data.dataset import Dataset, load
 from engine.options.data import Data
@@ -16,8 +14,7 @@ from engine.options.data import Data
 @lru_cache(maxsize=2)
 def trained_data(data: Data) -> Dataset:
     """The images of a run, kept between questions. Raises UserError when they cannot be had."""
-    named = os.environ.get("CIFAR_TUI_DATA")
-    return load(data, Path(named) if named else None, say)
+    return load(data, report=say)
 
 
 def say(line: str) -> None:

@@ -38,7 +38,7 @@ class Dataset:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
-def load(data: Data, root: Path | None, report: Report = print) -> Dataset:
+def load(data: Data, root: Path | None = None, report: Report = print) -> Dataset:
     """Read (or draw) ``data``, downloading it when it is not in ``root``; ``report`` gets a line at each step of that.
 
     Raises:

@@ -105,7 +105,7 @@ def shapes_of(experiment: Experiment) -> Dataset:
 def _shapes(data: str) -> Dataset:
     from engine.options.data import Data
 
-    return load_data(Data.model_validate_json(data), None, lambda line: None)
+    return load_data(Data.model_validate_json(data), report=lambda line: None)
 
 
 def learns(training: Training) -> bool:
