@@ -181,9 +181,13 @@ def _row_parts(
     role = "accent" if at_cursor and not focused else "text"
     mark = glyphs.active().chosen if at_cursor else " "
     name = shorten(choice.name, name_width, glyphs.active().ellipsis)
+    # Where there is no column of remarks, only this tells a changed choice from the one of its name.
+    change = f" {choice.about}" if size == "narrow" and choice.changed else ""
+    called = line.cut([(name, palette.style(role, bold=at_cursor)), (change, dim)], name_width)
     parts: list[Part] = [
         (f"{mark} ", palette.style("accent", bold=True)),
-        (name + " " * (name_width - cell_len(name)), palette.style(role, bold=at_cursor)),
+        *called,
+        (" " * (name_width - line.width_of(called)), dim),
     ]
     if kind == "architecture":
         count = shown.parameters.get(choice.name)

@@ -118,6 +118,12 @@ async def test_it_opens_on_quickstart_with_its_figures(app: CifarApp, size: tupl
         assert "valid" in seen
 
 
+async def test_a_narrow_list_tells_a_changed_choice_from_the_preset_of_its_name(app: CifarApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_new(pilot)
+        assert "› quick with lr 0.04" in text(screen)
+
+
 @pytest.mark.parametrize("size", [(60, 15), (100, 30), (159, 39), (160, 40), (300, 100), (61, 60), (240, 16)])
 async def test_every_size_can_be_drawn(app: CifarApp, size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
