@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import re
 import shutil
@@ -101,7 +102,9 @@ def apply(runtime: Runtime) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs are of the current device unless they are told otherwise
     elif device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
+        # Its compiler warns in every run's log that a toolkit of CUDA is there and no GPU, which was known.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch.backends.cudnn.benchmark = not runtime.deterministic
     torch.backends.cudnn.deterministic = runtime.deterministic
     torch.use_deterministic_algorithms(runtime.deterministic)
@@ -121,7 +124,7 @@ def fault(error: BaseException) -> str:
     return first if isinstance(error, torch.AcceleratorError) else ""
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let malloc keep what a step frees for the next one, and take nothing large from the kernel page by page.
 
     By default glibc gives an activation's memory back as soon as it is freed, and the kernel finds and clears the same
