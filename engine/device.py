@@ -136,6 +136,14 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
+def vectorises_lookups(device: torch.device) -> bool:
+    """Whether a compiled augmentation gains by fusing the lookup of a pixel with what becomes of its three channels.
+
+    On a CPU without the masks of AVX-512 such short loops cost more than the passes they save (benchmarks.augment).
+    """
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Cores this process may use, by its affinity and by the CPU quota of its container.
 

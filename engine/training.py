@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engine.augment import Augmenter, EpochPlan
 from engine.checkpoint import State, restore_rng_state, rng_state
 from engine.data.dataset import Dataset
-from engine.device import Runtime
+from engine.device import Runtime, vectorises_lookups
 from engine.early_stopping import EarlyStopping
 from engine.evaluate import Score
 from engine.experiment import Experiment
@@ -137,7 +137,8 @@ class Training:
         return problem
 
     def _use_compiled(self) -> None:
-        self.batch_of = torch.compile(self.augment.__call__)
+        if vectorises_lookups(self.device):
+            self.batch_of = torch.compile(self.augment.__call__)
         self.forward = torch.compile(self.model)
         if self.selection:
             self.selection.forward = torch.compile(self.selection.proxy)

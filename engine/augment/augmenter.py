@@ -115,7 +115,9 @@ class Augmenter:
             values = _to_unit(values)
             return (values - values.mean(dim=(1, 2), keepdim=True)) * self.scale
         scale = self.scale / 255 if values.dtype == torch.uint8 else self.scale
-        return values.float().mul(scale).sub_(self.shift)
+        # Constants for every value, not every channel, since a CPU's loops over the last dimension are then long.
+        scale, shift = (constant.expand(values.shape[1:]).contiguous() for constant in (scale, self.shift))
+        return values.to(torch.float32, copy=True).mul_(scale).sub_(shift)
 
 
 def build(options: Augmentation, size: int, channels: int, classes: int, train_images: Tensor | None) -> Augmenter:

@@ -5,11 +5,12 @@ and only then are pixels fetched. Coordinates stay separable, (n, H, 1) and (n, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.augment.affine import source_positions
 from engine.augment.plan import Draws
@@ -18,16 +19,22 @@ from engine.options.augmentation import Crop, Cutout, Flip, Operation, Rotate, T
 
 @dataclass(frozen=True)
 class Window:
-    """Which source pixel every output pixel shows, and whether it shows one at all rather than 0."""
+    """Which source pixel every output pixel shows: 0 where that lies outside the image, or where a condition fails.
+
+    A condition is (n, H, W), or has one row or one column as long as it is of columns or of rows alone. ``strays`` says
+    whether coordinates may lie outside.
+    """
 
     y: Tensor
     x: Tensor
-    inside: Tensor | None
     size: int
+    conditions: tuple[Tensor, ...] = ()
+    strays: bool = False
 
-    def within(self, condition: Tensor) -> "Window":
-        inside = condition if self.inside is None else self.inside & condition
-        return Window(self.y, self.x, inside, self.size)
+    def moved(self, y: Tensor, x: Tensor, *, strays: bool) -> "Window":
+        """Further on to other coordinates; what lay outside before stays there."""
+        kept = (_valid(self.y, self.size), _valid(self.x, self.size)) if self.strays else ()
+        return Window(y, x, self.size, (*self.conditions, *kept), strays)
 
 
 def moves_pixels(operation: Operation) -> bool:
@@ -56,30 +63,35 @@ def _whole(images: Tensor) -> Window:
     size = images.shape[1]
     integer = torch.int32 if images.numel() < 2**31 else torch.int64
     line = torch.arange(size, dtype=integer, device=images.device)
-    return Window(line[None, :, None], line[None, None, :], None, size)
+    return Window(line[None, :, None], line[None, None, :], size)
 
 
 def _fetch(images: Tensor, rows: Tensor, window: Window) -> Tensor:
-    size, channels = window.size, images.shape[3]
-    y, x = window.y, window.x
-    if window.inside is not None:
-        y, x = y.clamp(0, size - 1), x.clamp(0, size - 1)
-    places = (rows.to(y.dtype)[:, None, None] * size + y) * size + x
-    pixels = images.reshape(-1, channels).index_select(0, places.reshape(-1)).view(len(rows), size, size, channels)
-    return pixels if window.inside is None else pixels.mul_(window.inside[..., None])
+    """One lookup a pixel. What shows none is sent to a border of zeros: a mask would be a product over all channels."""
+    y, x, size, channels = window.y, window.x, window.size, images.shape[3]
+    if window.strays or window.conditions:
+        images = functional.pad(images.index_select(0, rows), (0, 0, 1, 1, 1, 1))
+        rows = torch.arange(len(rows), device=rows.device)
+        y, x = y.clamp(-1, size) + 1, x.clamp(-1, size) + 1
+        for condition in window.conditions:
+            y, x = (y * condition, x) if condition.shape[2] == 1 else (y, x * condition)
+    stride = images.shape[1]
+    places = (rows.to(y.dtype)[:, None, None] * stride + y) * stride + x
+    pixels = images.reshape(-1, channels).index_select(0, places.reshape(-1))
+    return pixels.view(len(rows), size, size, channels)
 
 
 def _flip(operation: Flip, draws: Draws, window: Window) -> Window:
     mirrored = torch.where(draws["flip"][:, None, None], window.size - 1 - window.x, window.x)
-    return Window(window.y, mirrored, window.inside, window.size)
+    return replace(window, x=mirrored)
 
 
 def _shift(operation: Crop | Translate, draws: Draws, window: Window) -> Window:
     shift = draws["shift"].to(window.y.dtype)[:, :, None, None]
     y, x, size = window.y + shift[:, 0], window.x + shift[:, 1], window.size
     if operation.fill == "reflect":
-        return Window(_reflect(y, size), _reflect(x, size), window.inside, size)
-    return Window(y, x, window.inside, size).within(_valid(y, size) & _valid(x, size))
+        return window.moved(_reflect(y, size), _reflect(x, size), strays=False)
+    return window.moved(y, x, strays=True)
 
 
 def _reflect(coordinate: Tensor, size: int) -> Tensor:
@@ -101,7 +113,7 @@ def _move_nearest(matrix: Tensor, window: Window) -> Window:
     """Follow an affine map (n, 2, 3) to the nearest pixel."""
     source_y, source_x = source_positions(matrix, window.y, window.x, window.size)
     y, x = source_y.round().to(window.y.dtype), source_x.round().to(window.y.dtype)
-    return Window(y, x, window.inside, window.size).within(_valid(y, window.size) & _valid(x, window.size))
+    return window.moved(y, x, strays=True)
 
 
 def _cutout(operation: Cutout, draws: Draws, window: Window) -> Window:
@@ -109,7 +121,7 @@ def _cutout(operation: Cutout, draws: Draws, window: Window) -> Window:
     side = draws["side"][:, None, None]
     rows = (window.y >= top) & (window.y < top + side)
     columns = (window.x >= left) & (window.x < left + side)
-    return window.within(~(rows & columns))
+    return replace(window, conditions=(*window.conditions, ~(rows & columns)))
 
 
 _MAPS: dict[type, Callable[[Any, Draws, Window], Window]] = {

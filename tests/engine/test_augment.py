@@ -11,6 +11,7 @@ from torchvision.transforms import functional as TF
 
 from engine.augment import Augmenter, EpochPlan, build
 from engine.augment import policy as policies
+from engine.augment.geometry import gather
 from engine.augment.magnitudes import KINDS, rand_augment, trivial_augment
 from engine.data.statistics import NAMED, mean_image, measure
 from engine.options.augmentation import Augmentation
@@ -248,6 +249,38 @@ def test_the_two_orders_of_rotation(images: Tensor, labels: Tensor) -> None:
     for ours, theirs in ((first, expected_first), (last, expected_last)):
         assert ((ours - torch.stack(theirs)).abs() > 1e-5).float().mean() < 1e-3
     assert not torch.allclose(first, last)
+
+
+SHIFT, REFLECT = {"op": "crop", "padding": 12}, {"op": "translate", "pixels": 9, "fill": "reflect"}
+TURN, FLIP, HOLE = {"op": "rotate", "degrees": 60.0}, {"op": "flip"}, {"op": "cutout", "size": 14}
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        (SHIFT, FLIP),
+        (SHIFT, SHIFT),  # what the first pushes out does not come back with the second
+        (SHIFT, TURN, SHIFT),
+        (TURN, REFLECT),
+        (SHIFT, REFLECT, FLIP),
+        (HOLE, SHIFT),
+        (HOLE, TURN, REFLECT, HOLE),
+    ],
+    ids=lambda moves: " ".join(move["op"] for move in moves),
+)
+def test_moves_in_one_lookup_are_those_moves_one_after_another(
+    images: Tensor, moves: tuple[dict[str, Any], ...]
+) -> None:
+    augmenter = make(*moves)
+    plan = augmenter.draw_epoch(seed=3, epoch=0, n=N)
+    rows = torch.arange(N).flip(0)
+    draws = [{name: drawn[rows] for name, drawn in one.items()} for one in plan.draws]
+    together = gather(images, rows, augmenter.operations, draws)
+    apart = images[rows]
+    for operation, drawn in zip(augmenter.operations, draws, strict=True):
+        apart = gather(apart, torch.arange(N), [operation], [drawn])
+    assert torch.equal(together, apart)
+    assert not torch.equal(apart, images[rows])
 
 
 def test_evaluation_only_normalizes(images: Tensor) -> None:

@@ -137,6 +137,24 @@ class FailsAtTheEnd(torch.autograd.Function):
         raise RuntimeError("no compiler for\nthis backward pass")
 
 
+@pytest.mark.parametrize(("capability", "compiled"), [("AVX512", 2), ("AVX2", 1), ("DEFAULT", 1)])
+def test_on_a_cpu_the_augmentation_is_compiled_where_that_is_faster(
+    capability: str, compiled: int, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    taken: list[object] = []
+
+    def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+        taken.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    one = training(small_data)
+    assert one.compile() == ""
+    assert one.model in taken
+    assert len(taken) == compiled
+
+
 def fails_at_once(function: Callable[..., Any]) -> Callable[..., Any]:
     def compiled(*arguments: Any) -> Any:
         raise OSError("the cache is damaged")
