@@ -10,7 +10,7 @@ BRIEFLY = {
     "scale": ["--quick"],
     "engine": ["--rounds", "3", "--steps", "2"],
 }
-APART = ("threads", "gpu", "champion")
+APART = ("threads", "replay", "gpu", "champion")
 
 
 def main(arguments: list[str]) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import champion, engine, gpu, gpu_peers, report
+from benchmarks import champion, engine, gpu, gpu_peers, replay, report
 from engine.experiment import load
 
 ROOT = Path(__file__).parents[1]
-EVERY = ("augment", "champion", "engine", "gpu", "logging_cost", "scale", "startup", "threads")
+EVERY = ("augment", "champion", "engine", "gpu", "logging_cost", "replay", "scale", "startup", "threads")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,6 +102,41 @@ def test_figures_of_one_machine_never_replace_those_of_another(tmp_path: Path, m
     monkeypatch.setattr(report, "environment", lambda: {"cpu": "AMD EPYC", "instructions": "", "gpu": "NVIDIA H200"})
     assert report.path("gpu", on_gpu=True).parent.name == "nvidia-h200"
     assert report.path("engine").parent.name == "amd-epyc"
+
+
+def test_a_script_for_a_gpu_is_read_for_float64_on_a_cpu(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import sys\nimport torch\n"
+        "@torch.compile(fullgraph=True)\ndef doubled(x):\n    return 2 * x\n"
+        "weights = doubled(torch.ones(2, device='cuda').half()).cuda()\n"
+        "clock = torch.cuda.Event(enable_timing=True)\nclock.record()\nseconds = clock.elapsed_time(clock)\n"
+        "name = sys.argv[0]\n"
+        "if __name__ == '__main__':\n    raise SystemExit('it was run')\n"
+    )
+    script = replay.read(path)
+    assert (script.weights.dtype, script.weights.device.type) == (torch.float64, "cpu")
+    assert (script.weights.tolist(), script.seconds, script.name) == ([2.0, 2.0], 0.0, str(path))
+
+
+def test_only_a_tensor_that_stays_at_zero_may_be_missing_from_ours() -> None:
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.Linear(5, 2, bias=False))
+    ours = [torch.zeros(4, 3, 2, 2), torch.zeros(2, 5)]
+    torch.nn.init.zeros_(theirs[0].get_parameter("bias"))
+    assert [tensor.shape for tensor, _ in replay.paired(theirs, ours)] == [(4, 3, 2, 2), (2, 5)]
+    torch.nn.init.ones_(theirs[0].get_parameter("bias"))
+    with pytest.raises(SystemExit, match=r"tensor \(4,\) that ours lacks"):
+        replay.paired(theirs, ours)
+
+
+def test_how_far_training_has_led_two_networks_apart() -> None:
+    start, theirs = torch.zeros(4), torch.full((4,), 2.0)
+    assert replay.apart(theirs, theirs, theirs) == 0.0
+    assert replay.apart(theirs, theirs + 0.5, start) == pytest.approx(0.25)
+    draws = torch.randn(2, 4000, 8, generator=torch.Generator().manual_seed(0))
+    assert replay.moments_apart(draws[0], draws[1]) < 5
+    assert replay.moments_apart(draws[0], draws[1] + 0.2) > 5
+    assert replay.moments_apart(draws[0], draws[1] * 1.2) > 5
 
 
 @pytest.mark.slow
