@@ -92,7 +92,7 @@ class BrokenDevice:
 
 @pytest.fixture
 def make(tmp_path: Path, small_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> Callable[[], RunFolder]:
-    monkeypatch.setattr(worker, "load_data", lambda *_: small_data)
+    monkeypatch.setattr(worker, "load_data", lambda *_, **__: small_data)
     monkeypatch.setattr(worker.provenance, "write", lambda _folder: None)
 
     def make() -> RunFolder:
