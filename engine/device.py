@@ -103,7 +103,7 @@ def apply(runtime: Runtime) -> None:
         torch.cuda.set_device(device)  # streams and graphs are of the current device unless they are told otherwise
     elif device.type == "cpu":
         keep_freed_memory()
-        # Its compiler warns in every run's log that a toolkit of CUDA is there and no GPU, which was known.
+        # Where a toolkit of CUDA is there and no GPU, torch's compiler would say so in the log of every run.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch.backends.cudnn.benchmark = not runtime.deterministic
     torch.backends.cudnn.deterministic = runtime.deterministic
