@@ -82,7 +82,7 @@ def _as_engine(run: RunFolder, data: Dataset, resume: bool) -> None:
     lock = Lock(run.path / "lock")
     if not lock.acquire(ENGINE_BYTE):
         os._exit(2)
-    setattr(worker, "load_data", lambda *_: data)  # noqa: B010
+    setattr(worker, "load_data", lambda *_, **__: data)  # noqa: B010
     os._exit(worker.main(run.path, resume=resume))
 
 
