@@ -7,7 +7,6 @@ test-time augmentation. Called again it goes on with the seeds that this very re
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     changes = [(key, value) for key, _, value in (text.partition("=") for text in options.set)]
     recipe = load(options.preset, changes).group_hash
-    results = written(options.preset)
+    results: list[dict[str, Any]] = report.saved(options.preset, on_gpu=True).get("seeds", [])
     for seed in options.seeds:
         if any((result["recipe"], result["seed"]) == (recipe, seed) for result in results):
             print(f"{options.preset}, seed {seed}: written already")
@@ -51,13 +50,6 @@ def main() -> int:
         report.save(options.preset, {"seeds": results}, on_gpu=True)
     print(summary(options.preset, [result for result in results if result["recipe"] == recipe]))
     return 0
-
-
-def written(preset: str) -> list[dict[str, Any]]:
-    """The seeds that were trained before, of this recipe and of others under its name."""
-    path = report.path(preset, on_gpu=True)
-    found: list[dict[str, Any]] = json.loads(path.read_text())["seeds"] if path.exists() else []
-    return found
 
 
 def trained(preset: str, seed: int, changes: list[str], root: Path) -> RunFolder | None:

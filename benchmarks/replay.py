@@ -2,18 +2,17 @@
 
     python -m benchmarks.replay --peer airbench94=PATH/airbench94_muon.py [--peer airbench96=PATH …] [--data DIR]
 
-The script trains as it is written, in float64 on the CPU, on the batches that our augmentation draws. What shows is
-whatever is not the rounding of its fp16: whitening, network, loss, learning rates, decay, optimiser, lookahead, the
-choice of hard images, and the views of the test. What both draw at random, first weights and augmentation, is compared
-by its moments. PRESET is airbench94, airbench94_record or airbench96. An epoch is one batch, and airbench96 has ten;
-a step takes about a minute on two cores, and 10 GiB of memory.
+The script trains as it is written, but for fp16 and its guards: in float64 on the CPU, on the batches that our
+augmentation draws. What shows is whatever is not rounding: whitening, network, loss, learning rates, decay, optimiser,
+lookahead, the choice of hard images, and the views of the test. What both draw at random, first weights and
+augmentation, is compared by its moments. PRESET is airbench94, airbench94_record or airbench96. An epoch is one batch,
+and airbench96 has ten; a step takes about a minute on two cores, and 10 GiB of memory.
 """
 
 import argparse
 import contextlib
 import copy
 import io
-import json
 import sys
 import tempfile
 import types
@@ -146,9 +145,10 @@ class Replay:
     def run(self) -> None:
         """Draw, train and test."""
         with contextlib.redirect_stdout(io.StringIO()):
-            self._run_with_proxy() if self.chooses else self._run_alone()
-        if self.chooses:
-            self.figures["proxy"] = self._apart(1)
+            if self.chooses:
+                self._run_with_proxy()
+            else:
+                self._run_alone()
 
     def _run_alone(self) -> None:
         self._replace(self.script.CifarNet, "reset", self._reset)
@@ -176,6 +176,7 @@ class Replay:
         for network in (*self.networks, frozen):
             object.__setattr__(network, "_orig_mod", network)  # as if it were compiled
         script.main("replay", script.hyp, self.networks[1], self.networks[0], frozen)
+        self.figures["proxy"] = self._apart(1)
 
     def _replace(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
         """From now on ``owner.name(...)`` is ``replacement(what it was, ...)``."""
@@ -312,14 +313,6 @@ def data_of(ours: Ours) -> Iterator[None]:
         yield
 
 
-def written() -> dict[str, Any]:
-    """What came of the presets that were replayed on this machine before."""
-    path = report.path("replay")
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    found.pop("environment", None)
-    return found
-
-
 def main() -> None:
     """Replay every peer, print, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -329,7 +322,7 @@ def main() -> None:
     torch.set_default_dtype(torch.float64)
     # Where either says float32, as for its loss, rounding would hide what is apart: steps this large multiply it.
     torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-    found = written()
+    found = report.saved("replay")
     for peer in options.peer:
         preset, _, script = peer.partition("=")
         ours = Ours(preset, load_data(load(preset).data, options.data))

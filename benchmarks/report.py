@@ -81,6 +81,14 @@ def path(name: str, on_gpu: bool = False) -> Path:
     return RESULTS / ("-".join(words) or "unknown") / f"{name}.json"
 
 
+def saved(name: str, on_gpu: bool = False) -> dict[str, Any]:
+    """The figures that this machine's file holds already, without their environment."""
+    file = path(name, on_gpu)
+    figures: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    figures.pop("environment", None)
+    return figures
+
+
 def save(name: str, figures: dict[str, Any], on_gpu: bool = False) -> Path:
     """Write figures and environment to their `path` and say where."""
     written = path(name, on_gpu)
